@@ -1,0 +1,1 @@
+//! Public test suites for implementors of the extension traits.

@@ -1,0 +1,85 @@
+//! Payment methods: the rails that money moves on.
+//!
+//! [`PaymentMethod`] is implemented once per method and intent. [`Sandbox`] is an embedded rail for
+//! tests and demos; [`Stripe`](stripe::Stripe) (feature `stripe`) takes Shared Payment Tokens.
+
+mod outcome;
+mod payment;
+mod sandbox;
+#[cfg(feature = "stripe")]
+pub mod stripe;
+
+use async_trait::async_trait;
+
+pub use self::{
+    outcome::{
+        DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown,
+        VerifyError,
+    },
+    payment::{Attempt, Checked, OfferRequest, Payer, Payment, RefundRequest},
+    sandbox::{Sandbox, SandboxKey},
+};
+use crate::protocol::{Intent, MethodId, Price};
+
+/// A rail: how one payment method asks for money, checks a proof, takes the money and gives it back.
+///
+/// # Contract
+///
+/// * Nothing here decides about single use, expiry, route or price: a [`Payment`] has passed all of
+///   those checks and was bound to one of the merchant's own offers before it arrives. Amount and
+///   currency are read from [`Payment::offer`], never from the credential.
+/// * [`settle`](Self::settle) is idempotent per challenge: called again for the same payment after an
+///   unknown outcome ([`Attempt::Resumed`]) it must not move money twice.
+/// * [`SettleError::Declined`] means it is *certain* that no money moved and none will. A timeout, a
+///   lost or unreadable reply or a 5xx of the rail is [`SettleError::Unknown`]. A wrong key or another
+///   mistake of the merchant is [`SettleError::Fault`], and also certain not to have moved money.
+/// * No text in a [`Declined`] comes from the rail verbatim: the payer reads it.
+/// * Futures are run to their end even when the client hangs up; every wait in them has a timeout.
+#[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a payment method",
+    label = "this must implement `PaymentMethod`",
+    note = "`examples/custom_method` shows how to write one"
+)]
+pub trait PaymentMethod: Send + Sync + 'static {
+    /// The method identifier, for instance `stripe`.
+    fn method(&self) -> &MethodId;
+
+    /// The intent, for instance `charge`.
+    fn intent(&self) -> &Intent;
+
+    /// Whether no real money moves on this rail. Such a method is refused unless the merchant is in
+    /// test mode.
+    fn is_test(&self) -> bool {
+        false
+    }
+
+    /// What to ask for in a challenge when something costs `price`, or `None` when this rail makes no
+    /// such offer (another currency, below its minimum).
+    fn offer(&self, price: &Price) -> Option<OfferRequest>;
+
+    /// Checks what can be checked without waiting: the form of the payload, signatures, limits. Names
+    /// the proof and the payer.
+    ///
+    /// # Errors
+    /// [`Declined`] when the payload cannot pay the offer.
+    fn check(&self, payment: &Payment) -> Result<Checked, Declined>;
+
+    /// Checks what needs the rail, before any money moves. Called with the claim held.
+    ///
+    /// # Errors
+    /// [`VerifyError`]; no money has moved.
+    async fn verify(&self, payment: &Payment) -> Result<(), VerifyError>;
+
+    /// Takes the money.
+    ///
+    /// # Errors
+    /// [`SettleError`], see the contract above.
+    async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError>;
+
+    /// Gives the money back. Idempotent per challenge id.
+    ///
+    /// # Errors
+    /// [`RefundError`].
+    async fn refund(&self, refund: RefundRequest<'_>) -> Result<Refunded, RefundError>;
+}

@@ -1,0 +1,220 @@
+//! What can become of a payment: settled, declined, unknown, our fault. Different types, so that one
+//! is never taken for another.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Payer;
+use crate::protocol::Timestamp;
+
+/// Money has moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Settlement {
+    /// The rail's reference: a PaymentIntent id, a transaction hash.
+    pub reference: String,
+    /// Who paid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<Payer>,
+    /// When the money moved, by the merchant's clock. Set by the merchant.
+    pub settled_at: Timestamp,
+    /// Further members of the payment receipt that the method's specification defines.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub receipt: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Settlement {
+    /// A settlement with the rail's reference, at `settled_at`.
+    pub fn new(reference: impl Into<String>, settled_at: Timestamp) -> Self {
+        Self {
+            reference: reference.into(),
+            payer: None,
+            settled_at,
+            receipt: serde_json::Map::new(),
+        }
+    }
+
+    /// Says who paid.
+    #[must_use]
+    pub fn payer(mut self, payer: Option<Payer>) -> Self {
+        self.payer = payer;
+        self
+    }
+
+    /// Adds a member to the payment receipt. `status`, `method`, `timestamp`, `reference` and
+    /// `challengeId` are the merchant's own and cannot be replaced.
+    #[must_use]
+    pub fn receipt_member(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.receipt.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// Why a rail declined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeclineReason {
+    /// The proof does not prove what it must: a bad signature, a wrong recipient, an unreadable payload.
+    InvalidProof,
+    /// The payer has too little money, or authorised too little.
+    Insufficient,
+    /// The rail refused: a declined card, an action of the payer is needed, a spent token.
+    Refused,
+}
+
+/// The rail said no, and it is certain that no money moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Declined {
+    reason: DeclineReason,
+    detail: Cow<'static, str>,
+}
+
+impl Declined {
+    /// `detail` is shown to the payer: a sentence without anything secret and without the rail's own words.
+    pub fn new(reason: DeclineReason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    /// A proof that proves nothing.
+    pub fn invalid_proof(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(DeclineReason::InvalidProof, detail)
+    }
+
+    /// Why.
+    pub fn reason(&self) -> DeclineReason {
+        self.reason
+    }
+
+    /// The sentence for the payer.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// Nobody knows whether money moved: the claim is kept until it is known.
+#[derive(Debug)]
+pub struct Unknown {
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Unknown {
+    /// `detail` is for the merchant's log, never for the payer.
+    pub fn new(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into(), retry_after: None }
+    }
+
+    /// When the rail is expected to know.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// When the rail is expected to know.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "outcome unknown: {}", self.detail)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+/// The merchant's side cannot work: a wrong key, a rail that is down or limits us. No money moved.
+#[derive(Debug)]
+pub struct Fault {
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// `detail` is for the merchant's log, never for the payer.
+    pub fn new(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into(), retry_after: None }
+    }
+
+    /// When it makes sense to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// When it makes sense to try again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Why [`PaymentMethod::verify`](super::PaymentMethod::verify) failed. No money has moved.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The proof is no good.
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    /// The merchant's side cannot work.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Why [`PaymentMethod::settle`](super::PaymentMethod::settle) failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// No money moved, and none will.
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    /// Nobody knows yet.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// The merchant's side cannot work; no money moved.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// The money was given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refunded {
+    /// The rail's reference of the refund.
+    pub reference: String,
+}
+
+impl Refunded {
+    /// A refund with the rail's reference.
+    pub fn new(reference: impl Into<String>) -> Self {
+        Self { reference: reference.into() }
+    }
+}
+
+/// Why a refund failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefundError {
+    /// The rail has no refunds.
+    #[error("this payment method has no refunds")]
+    Unsupported,
+    /// The rail refused for good.
+    #[error("refund refused: {0}")]
+    Refused(Cow<'static, str>),
+    /// Nobody knows yet: repeat it.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// The merchant's side cannot work.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}

@@ -1,0 +1,5 @@
+//! Stub.
+/// Stub.
+pub struct Sandbox;
+/// Stub.
+pub struct SandboxKey;
