@@ -8,6 +8,8 @@ mod payment;
 mod sandbox;
 #[cfg(feature = "stripe")]
 pub mod stripe;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use async_trait::async_trait;
 
