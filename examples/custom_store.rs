@@ -183,7 +183,7 @@ impl NonceStore for NotebookStore {
     }
 }
 
-fn app() -> Result<Router, Box<dyn std::error::Error>> {
+pub fn app() -> Result<Router, Box<dyn std::error::Error>> {
     let merchant = Merchant::builder("localhost", KeyRing::new("replace this by 32 random bytes!")?)
         .test_mode(true)
         .method(Sandbox::new())

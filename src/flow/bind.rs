@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Inner, Offers, Refusal, RefusalKind, mint::scope_of};
 use crate::{
-    method::{Checked, PaymentMethod, Payment},
+    method::{Checked, Payment, PaymentContext, PaymentMethod},
     protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, MethodId, Timestamp},
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn bind(
     scope: &str,
     digest: Option<&ContentDigest>,
     token: &str,
+    context: Option<&PaymentContext>,
 ) -> Result<Bound, Refusal> {
     let malformed = |_| Refusal::new(RefusalKind::MalformedCredential);
     let credential = CredentialBytes::decode(token).map_err(malformed)?;
@@ -80,6 +81,7 @@ pub(crate) fn bind(
         payload: credential.payload_range(&parsed),
         source: parsed.source.as_deref().map(str::to_owned),
         credential,
+        context: context.cloned(),
     };
     let checked = offer.method.check(&payment).map_err(|declined| Refusal::declined(&declined, id))?;
     Ok(Bound { payment, method: Arc::clone(&offer.method), checked, scope: scope.to_owned(), expired: now >= expires })

@@ -132,7 +132,7 @@ impl Route {
         let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
         let bound = match payment_credential(head.headers.get_all(AUTHORIZATION)) {
             Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
-            Ok(Some(token)) => flow::bind(&self.merchant, offers, &scope, digest, token),
+            Ok(Some(token)) => flow::bind(&self.merchant, offers, &scope, digest, token, head.extensions.get()),
             Err(AuthorizationError::Multiple) => Err(Refusal::new(RefusalKind::MultipleCredentials)),
             Err(_) => Err(Refusal::new(RefusalKind::MalformedCredential)),
         };

@@ -18,7 +18,7 @@ pub use self::{
         DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown,
         VerifyError,
     },
-    payment::{Attempt, Checked, OfferRequest, Payer, Payment, RefundRequest},
+    payment::{Attempt, Checked, OfferRequest, Payer, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
 };
 use crate::protocol::{Intent, MethodId, Price};
