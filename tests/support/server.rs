@@ -17,6 +17,7 @@ pub struct Server {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
