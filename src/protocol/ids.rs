@@ -110,6 +110,11 @@ impl MethodId {
                 .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b':' | b'_' | b'-'))
     }
 
+    /// The identifier as a label, which for a literal is no copy.
+    pub(crate) fn label(&self) -> Cow<'static, str> {
+        self.0.clone()
+    }
+
     /// Whether the identifier has the draft's strict form, `1*LOWERALPHA`.
     pub fn is_registrable(&self) -> bool {
         self.0.bytes().all(|b| b.is_ascii_lowercase())

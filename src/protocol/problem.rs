@@ -195,7 +195,7 @@ impl Problem {
             .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
             .count();
         let (uri, title) = (self.kind.uri(), self.kind.title());
-        let fixed = r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len();
+        let fixed = r#"{"type":"","title":"","status":402,"detail":"","challengeId":""}"#.len();
         let size = fixed
             + uri.len()
             + title.len()
