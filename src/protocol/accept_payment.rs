@@ -1,6 +1,6 @@
 //! `Accept-Payment`: which offers a client can pay, and which it likes best (core draft section 7.4).
 
-use std::{cmp::Reverse, ops::Range};
+use std::{cmp::Reverse, fmt, ops::Range};
 
 use http::HeaderValue;
 
@@ -18,7 +18,7 @@ const FULL: u16 = 1000;
 /// The preferences of a client, parsed from `Accept-Payment`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptPayment {
-    /// Most specific first; equally specific ones in the order of the header.
+    /// In the order of the header.
     ranges: Vec<PaymentRange>,
     /// What the ranges point into.
     names: String,
@@ -81,15 +81,16 @@ impl AcceptPayment {
     }
 
     /// The weight of an offer in thousandths: that of the most specific range that matches, 0 when
-    /// none does.
+    /// none does. Of two ranges for the same thing the first counts.
     pub fn quality(&self, method: &str, intent: &str) -> u16 {
         let matches = |name: &Option<Range<usize>>, offered: &str| {
-            name.clone()
-                .is_none_or(|name| self.names.get(name) == Some(offered))
+            name.is_none() || self.text(name) == offered
         };
         self.ranges
             .iter()
-            .find(|range| matches(&range.method, method) && matches(&range.intent, intent))
+            .filter(|range| matches(&range.method, method) && matches(&range.intent, intent))
+            // The least key is the first of several equal ones.
+            .min_by_key(|range| Reverse(range.specificity()))
             .map_or(0, |range| range.quality)
     }
 
@@ -108,6 +109,13 @@ impl AcceptPayment {
             offers.retain(|offer| quality(offer) > 0);
             offers.sort_by_key(|offer| Reverse(quality(offer)));
         }
+    }
+
+    /// A name of a range, or `*`.
+    fn text(&self, name: &Option<Range<usize>>) -> &str {
+        name.clone()
+            .and_then(|name| self.names.get(name))
+            .unwrap_or("*")
     }
 
     fn push(&mut self, element: &str) -> Option<()> {
@@ -147,6 +155,29 @@ impl AcceptPayment {
         let start = self.names.len();
         self.names.push_str(name);
         Some(Some(start..self.names.len()))
+    }
+}
+
+/// The header as a client sends it.
+impl fmt::Display for AcceptPayment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.ranges.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(
+                f,
+                "{separator}{}/{}",
+                self.text(&range.method),
+                self.text(&range.intent)
+            )?;
+            if range.quality < FULL {
+                let decimals = format!("{:03}", range.quality);
+                match decimals.trim_end_matches('0') {
+                    "" => f.write_str(";q=0")?,
+                    decimals => write!(f, ";q=0.{decimals}")?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 

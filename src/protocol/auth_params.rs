@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, header::Entry};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 /// The most bytes of one header field, over all its lines, that are looked at.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -63,7 +63,7 @@ pub fn payment_credential<'h>(
         for element in elements(bytes) {
             let Ok(element) = element else {
                 // A text that never names the scheme holds no credential of it, whatever it is.
-                malformed |= mentions_payment(bytes);
+                malformed |= in_payment || mentions_payment(bytes);
                 break;
             };
             match element.scheme {
@@ -95,34 +95,24 @@ pub fn payment_credential<'h>(
 ///
 /// A value that names the Payment scheme but cannot be read is taken out as a whole.
 pub fn remove_payment_credentials(headers: &mut HeaderMap) {
-    let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) else {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = lines.next() else {
         return;
     };
-    let mut lines = entry.iter();
-    if let (Some(only), None) = (lines.next(), lines.next())
-        && sole_payment_token(only.as_bytes()).is_some()
-    {
-        entry.remove();
-        return;
-    }
     let mut kept = Vec::new();
-    let mut in_payment = false;
-    for value in entry.iter() {
-        let rest = without_payment(value, &mut in_payment);
-        kept.extend(rest.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        }));
+    if lines.next().is_some() || sole_payment_token(first.as_bytes()).is_none() {
+        let mut in_payment = false;
+        let rest = |value| without_payment(value, &mut in_payment);
+        kept = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .filter_map(rest)
+            .collect();
     }
-    let mut kept = kept.into_iter();
-    match kept.next() {
-        Some(first) => {
-            entry.insert(first);
-            kept.for_each(|value| entry.append(value));
-        }
-        None => {
-            entry.remove();
-        }
+    headers.remove(AUTHORIZATION);
+    for mut value in kept {
+        value.set_sensitive(true);
+        headers.append(AUTHORIZATION, value);
     }
 }
 
@@ -133,7 +123,7 @@ fn without_payment(value: &HeaderValue, in_payment: &mut bool) -> Option<HeaderV
     let mut removed = false;
     for element in elements(bytes) {
         let Ok(element) = element else {
-            return (!mentions_payment(bytes) && !*in_payment).then(|| value.clone());
+            return (!*in_payment && !mentions_payment(bytes)).then(|| value.clone());
         };
         if let Some(scheme) = element.scheme {
             *in_payment = scheme.eq_ignore_ascii_case(PAYMENT);

@@ -21,8 +21,9 @@ use super::{
     time::Timestamp,
 };
 
-/// The most parameters that one challenge may have.
-const MAX_PARAMS: usize = 64;
+/// The most unknown parameters that one challenge may have. Each is compared with those before it,
+/// so this bounds the work.
+const MAX_UNKNOWN_PARAMS: usize = 64;
 
 /// A challenge cannot be read, or cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +41,12 @@ pub enum ChallengeError {
     /// Not a list of auth-params (RFC 9110 section 11.3).
     #[error("the challenge is not a list of parameters")]
     Syntax,
-    /// A parameter is given twice, in whatever case, or there are too many.
-    #[error("a parameter of the challenge is given twice, or there are too many")]
+    /// A parameter is given twice, in whatever case (RFC 9110 section 11.2).
+    #[error("a parameter of the challenge is given twice")]
     Duplicate,
+    /// More parameters than any challenge needs.
+    #[error("the challenge has too many parameters")]
+    TooManyParameters,
     /// A required parameter is missing or empty.
     #[error("the challenge has no {0}")]
     Missing(&'static str),
@@ -392,13 +396,11 @@ impl<'h> Params<'h> {
                 *slot = Some(value);
                 Ok(())
             }
-            None if self.unknown.len() >= MAX_PARAMS
-                || self
-                    .unknown
-                    .iter()
-                    .any(|known| known.eq_ignore_ascii_case(name)) =>
-            {
+            None if self.unknown.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
                 Err(ChallengeError::Duplicate)
+            }
+            None if self.unknown.len() >= MAX_UNKNOWN_PARAMS => {
+                Err(ChallengeError::TooManyParameters)
             }
             None => {
                 self.unknown.push(name);

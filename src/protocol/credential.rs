@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{
+    auth_params::MAX_HEADER_BYTES,
     base64url,
     ids::{Intent, MethodId},
     jcs,
@@ -20,6 +21,9 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
+    /// Longer than any header may be.
+    #[error("the credential is too large")]
+    TooLarge,
     /// Not base64url.
     #[error("the credential is not base64url")]
     Base64,
@@ -41,8 +45,12 @@ impl CredentialBytes {
     /// Decodes the token68 of an `Authorization: Payment` value.
     ///
     /// # Errors
-    /// [`CredentialError::Base64`], or [`CredentialError::Json`] when the bytes are not UTF-8.
+    /// [`CredentialError::TooLarge`] above [`MAX_HEADER_BYTES`], [`CredentialError::Base64`], or
+    /// [`CredentialError::Json`] when the bytes are not UTF-8.
     pub fn decode(token: &str) -> Result<Self, CredentialError> {
+        if token.len() > MAX_HEADER_BYTES {
+            return Err(CredentialError::TooLarge);
+        }
         let bytes = base64url::decode(token).ok_or(CredentialError::Base64)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self(Zeroizing::new(text))),

@@ -1,5 +1,5 @@
 //! Content digests (RFC 9530), which bind a challenge to the body of a request (core draft section
-//! 5.1.4).
+//! 5.1.3).
 
 use std::{fmt, str::FromStr};
 

@@ -188,21 +188,8 @@ impl Problem {
 
     /// Writes the body, with one allocation unless there are additional members.
     pub fn to_json(&self) -> Vec<u8> {
-        // The escaped text is at most six times as long for each character that needs it.
-        let escapes = self
-            .detail
-            .bytes()
-            .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
-            .count();
         let (uri, title) = (self.kind.uri(), self.kind.title());
-        let fixed = r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len();
-        let size = fixed
-            + uri.len()
-            + title.len()
-            + self.detail.len()
-            + 5 * escapes
-            + ChallengeId::TEXT_LEN;
-        let mut out = Vec::with_capacity(size);
+        let mut out = Vec::with_capacity(self.size());
         out.extend_from_slice(br#"{"type":""#);
         out.extend_from_slice(uri.as_bytes());
         out.extend_from_slice(br#"","title":""#);
@@ -226,6 +213,22 @@ impl Problem {
         }
         out.push(b'}');
         out
+    }
+
+    /// Bytes of the body at most, without additional members.
+    fn size(&self) -> usize {
+        // An escaped character takes six bytes at most.
+        let escapes = self
+            .detail
+            .bytes()
+            .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
+            .count();
+        r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len()
+            + self.kind.uri().len()
+            + self.kind.title().len()
+            + self.detail.len()
+            + 5 * escapes
+            + ChallengeId::TEXT_LEN
     }
 }
 
