@@ -28,3 +28,38 @@ pub(super) fn is_plausible(text: &str) -> bool {
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_and_the_standard_alphabet_are_read() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("e30", b"{}"),
+            ("e30=", b"{}"),
+            ("e30==", b"{}"),
+            ("-_8", b"\xfb\xff"),
+            ("+/8=", b"\xfb\xff"),
+        ] {
+            assert_eq!(decode(text).as_deref(), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        for text in [
+            "e3 0",
+            "e3\n0",
+            "e",
+            "=e30",
+            "e=30",
+            "-/8",
+            "e31",
+            "caf\u{e9}",
+        ] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+    }
+}
