@@ -23,14 +23,20 @@ fn layer(c: &mut Criterion) {
     group.finish();
 
     let mut group = c.benchmark_group("402");
-    group.bench_function("primitives", |b| b.iter_batched(|| get("/paid"), |_| primitives.challenge(), BatchSize::SmallInput));
+    group.bench_function("primitives", |b| {
+        b.iter_batched(|| get("/paid"), |_| primitives.challenge(), BatchSize::SmallInput)
+    });
     group.bench_function("layer", |b| b.iter_batched(|| get("/paid"), |r| shop.call(r), BatchSize::SmallInput));
     let mut many = Shop::new(8);
-    group.bench_function("layer, 8 offers", |b| b.iter_batched(|| get("/paid"), |r| many.call(r), BatchSize::SmallInput));
+    group.bench_function("layer, 8 offers", |b| {
+        b.iter_batched(|| get("/paid"), |r| many.call(r), BatchSize::SmallInput)
+    });
     group.finish();
 
     let mut group = c.benchmark_group("paid");
-    group.bench_function("primitives", |b| b.iter_batched(|| paying(&used), |_| primitives.paid(&used), BatchSize::SmallInput));
+    group.bench_function("primitives", |b| {
+        b.iter_batched(|| paying(&used), |_| primitives.paid(&used), BatchSize::SmallInput)
+    });
     group.bench_function("layer", |b| {
         let mut fresh = Shop::new(1);
         let mut till = Shop::new(1);
@@ -45,21 +51,34 @@ fn layer(c: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
-    group.bench_function("layer, replay", |b| b.iter_batched(|| paying(&used), |r| shop.call(r), BatchSize::SmallInput));
+    group
+        .bench_function("layer, replay", |b| b.iter_batched(|| paying(&used), |r| shop.call(r), BatchSize::SmallInput));
     group.finish();
 
     let mut group = c.benchmark_group("refused");
-    group.bench_function("primitives, forged", |b| b.iter_batched(|| paying(&forged), |_| primitives.forged(&forged), BatchSize::SmallInput));
-    group.bench_function("layer, forged", |b| b.iter_batched(|| paying(&forged), |r| shop.call(r), BatchSize::SmallInput));
-    group.bench_function("primitives, garbage", |b| b.iter_batched(|| paying(&garbage), |_| primitives.garbage(&garbage), BatchSize::SmallInput));
-    group.bench_function("layer, garbage", |b| b.iter_batched(|| paying(&garbage), |r| shop.call(r), BatchSize::SmallInput));
+    group.bench_function("primitives, forged", |b| {
+        b.iter_batched(|| paying(&forged), |_| primitives.forged(&forged), BatchSize::SmallInput)
+    });
+    group.bench_function("layer, forged", |b| {
+        b.iter_batched(|| paying(&forged), |r| shop.call(r), BatchSize::SmallInput)
+    });
+    group.bench_function("primitives, garbage", |b| {
+        b.iter_batched(|| paying(&garbage), |_| primitives.garbage(&garbage), BatchSize::SmallInput)
+    });
+    group.bench_function("layer, garbage", |b| {
+        b.iter_batched(|| paying(&garbage), |r| shop.call(r), BatchSize::SmallInput)
+    });
     group.finish();
 
     let mut group = c.benchmark_group("402 for a body");
     for (name, size) in [("1 KiB", 1024), ("64 KiB", 64 * 1024), ("1 MiB", 1024 * 1024)] {
         let body = Bytes::from(vec![b'x'; size]);
-        group.bench_function(format!("primitives, {name}"), |b| b.iter_batched(|| post(&body), |_| primitives.body(&body), BatchSize::SmallInput));
-        group.bench_function(format!("layer, {name}"), |b| b.iter_batched(|| post(&body), |r| shop.call(r), BatchSize::SmallInput));
+        group.bench_function(format!("primitives, {name}"), |b| {
+            b.iter_batched(|| post(&body), |_| primitives.body(&body), BatchSize::SmallInput)
+        });
+        group.bench_function(format!("layer, {name}"), |b| {
+            b.iter_batched(|| post(&body), |r| shop.call(r), BatchSize::SmallInput)
+        });
     }
     group.finish();
 }

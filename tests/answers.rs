@@ -36,7 +36,11 @@ fn app(builder: MerchantBuilder) -> Router {
     let merchant = builder.build().unwrap();
     let dollar = || merchant.charge(usd("1.00")).unwrap().description("A thing \u{2615}");
     let fail = |axum::extract::Path(status): axum::extract::Path<u16>| async move {
-        (StatusCode::from_u16(status).unwrap(), [("payment-receipt", "forged"), ("www-authenticate", "Payment x")], "no")
+        (
+            StatusCode::from_u16(status).unwrap(),
+            [("payment-receipt", "forged"), ("www-authenticate", "Payment x")],
+            "no",
+        )
     };
     let slow = || async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -154,7 +158,9 @@ async fn garbage_is_malformed() {
         json("{}"),
         json(r#"{"challenge":{},"payload":{}}"#),
         json(r#"{"challenge":{"id":"a","id":"b","realm":"r","method":"m","intent":"i","request":"e30"},"payload":{}}"#),
-        json(r#"{"challenge":{"id":"a","realm":"r","method":"m","intent":"i","request":"e30"},"payload":{"token":"ok","token":"ok"}}"#),
+        json(
+            r#"{"challenge":{"id":"a","realm":"r","method":"m","intent":"i","request":"e30"},"payload":{"token":"ok","token":"ok"}}"#,
+        ),
         json(r#"{"challenge":{"id":"a","realm":"r","method":"m","intent":"i","request":"e30"},"payload":"text"}"#),
         good[..good.len() / 2].to_owned(),
     ] {
@@ -168,7 +174,8 @@ async fn garbage_is_malformed() {
 async fn a_header_of_any_bytes_is_answered() {
     let shop = Shop::open().await;
     for bytes in [&b"Payment \xff\xfe"[..], b"Payment caf\xe9", b"\"Payment x", b",,,,"] {
-        let mut request = http::Request::get(format!("http://{}/a", shop.server.address)).body(Default::default()).unwrap();
+        let mut request =
+            http::Request::get(format!("http://{}/a", shop.server.address)).body(Default::default()).unwrap();
         request.headers_mut().insert("authorization", http::HeaderValue::from_bytes(bytes).unwrap());
         assert_eq!(shop.server.request(request).await.status, 402, "{bytes:?}");
     }
@@ -554,7 +561,10 @@ async fn several_methods_are_offered_and_accept_payment_chooses() {
     // The credential of any of them buys.
     let all = challenges(&server.get("/").await.headers);
     assert_eq!(server.get_paid("/", &pay_with(&all[1], None, &ok())).await.status, 200);
-    assert_eq!(server.get_paid("/", &pay_sandbox(&all[2], &tower_mpp::method::SandboxKey::generate())).await.status, 200);
+    assert_eq!(
+        server.get_paid("/", &pay_sandbox(&all[2], &tower_mpp::method::SandboxKey::generate())).await.status,
+        200
+    );
 }
 
 #[test]

@@ -121,7 +121,8 @@ impl Shop {
     pub fn credential(&mut self) -> HeaderValue {
         let answer = self.call(get("/paid"));
         let challenges = Challenge::parse_all(answer.headers().get_all(header::WWW_AUTHENTICATE)).unwrap();
-        authorization(&challenges[0], Some("did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"), &payload()).unwrap()
+        authorization(&challenges[0], Some("did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"), &payload())
+            .unwrap()
     }
 }
 
@@ -152,7 +153,9 @@ pub fn forged(credential: &HeaderValue) -> HeaderValue {
 }
 
 pub fn garbage() -> HeaderValue {
-    HeaderValue::from_static("Payment eyJjaGFsbGVuZ2UiOnsiaWQiOiJ4N1RnMnBMcVI5bUt2TndZM2hCY1phIiwicmVhbG0iOiJhcGkuZXhhbXBsZSJ9fQ")
+    HeaderValue::from_static(
+        "Payment eyJjaGFsbGVuZ2UiOnsiaWQiOiJ4N1RnMnBMcVI5bUt2TndZM2hCY1phIiwicmVhbG0iOiJhcGkuZXhhbXBsZSJ9fQ",
+    )
 }
 
 /// The sum of what a path cannot do without, written as plainly as it can be.
@@ -195,7 +198,15 @@ impl Primitives {
         URL_SAFE_NO_PAD.encode_slice(self.id(&expires, &opaque), &mut id).unwrap();
         let id = std::str::from_utf8(&id).unwrap();
         let value = [
-            "Payment id=\"", id, "\"", CONSTANT, ", expires=\"", &expires, "\", description=\"One model call\", opaque=\"", &opaque, "\"",
+            "Payment id=\"",
+            id,
+            "\"",
+            CONSTANT,
+            ", expires=\"",
+            &expires,
+            "\", description=\"One model call\", opaque=\"",
+            &opaque,
+            "\"",
         ]
         .concat();
         let body = [PROBLEM, id, "\"}"].concat();

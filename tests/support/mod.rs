@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod client;
-pub mod server;
 pub mod rail;
+pub mod server;
 
 pub use self::{client::*, rail::TestRail, server::*};
 
