@@ -245,9 +245,7 @@ async fn handle(shared: Arc<Shared>, call: Call) -> Option<Reply> {
 
 /// Keys, rate limits and idempotency, in Stripe's order. `Err` is an answer that was not executed.
 async fn at_the_door(shared: &Shared, call: &Call) -> Result<Reply, Reply> {
-    if call.header("authorization") != Some(&basic(SECRET_KEY))
-        || call.token().starts_with("spt_unauthorized")
-    {
+    if !call.is_authorized() || call.token().starts_with("spt_unauthorized") {
         return Err(error(
             401,
             json!({"type": "invalid_request_error", "message": "Invalid API Key provided."}),
@@ -346,6 +344,12 @@ struct Call {
 impl Call {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Stripe takes the key as the user of Basic, or as Bearer, which is what its SDKs send.
+    fn is_authorized(&self) -> bool {
+        let given = self.header("authorization").unwrap_or_default();
+        given == basic(SECRET_KEY) || given.strip_prefix("Bearer ") == Some(SECRET_KEY)
     }
 
     fn field(&self, name: &str) -> Option<&str> {

@@ -14,6 +14,8 @@ const BASE_URL: &str = "https://api.stripe.com";
 const VERSION: &str = "2026-07-29.preview";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A claim in the journal is held for as long as a settlement takes.
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Stripe takes 50 metadata keys; two are ours.
 const MAX_METADATA: usize = 48;
@@ -171,10 +173,7 @@ impl StripeBuilder {
             "connect_timeout",
             (self.connect_timeout.is_zero()).then_some("it is zero: give it seconds"),
         );
-        found.check(
-            "timeout",
-            (self.timeout <= self.connect_timeout).then_some("it must be longer than connect_timeout"),
-        );
+        found.check("timeout", timeout_problem(self.timeout, self.connect_timeout));
         found.check("payment_method_types", types_problem(&self.payment_method_types));
         found.check("metadata", metadata_problem(&self.metadata));
         found.connect(&self.connect);
@@ -319,6 +318,16 @@ fn network_problem(id: &str, test_key: bool) -> Option<&'static str> {
     }
 }
 
+fn timeout_problem(timeout: Duration, connect_timeout: Duration) -> Option<&'static str> {
+    if timeout <= connect_timeout {
+        Some("it must be longer than connect_timeout")
+    } else if timeout > MAX_TIMEOUT {
+        Some("it must be at most 10 minutes")
+    } else {
+        None
+    }
+}
+
 fn types_problem(types: &[String]) -> Option<&'static str> {
     let name = |name: &String| {
         (1..=64).contains(&name.len())
@@ -437,6 +446,7 @@ mod tests {
         }
         assert_eq!(problems(builder().version("a\nb")), ["version"]);
         assert_eq!(problems(builder().timeout(Duration::from_secs(5))), ["timeout"]);
+        assert_eq!(problems(builder().timeout(Duration::MAX)), ["timeout"]);
         assert_eq!(problems(builder().payment_method_types([""; 0])), ["payment_method_types"]);
         assert_eq!(problems(builder().payment_method_types(["Card"])), ["payment_method_types"]);
         assert_eq!(problems(builder().stripe_account("cus_1")), ["stripe_account"]);

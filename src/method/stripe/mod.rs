@@ -182,18 +182,7 @@ impl PaymentMethod for Stripe {
         match reply::refunded(&reply, refund.amount.minor_units()) {
             RefundReply::Refunded(reference) => Ok(Refunded::new(reference)),
             RefundReply::AlreadyRefunded => Ok(Refunded::new(refund.settlement.reference.clone())),
-            RefundReply::Refused(why) => {
-                log(refund.challenge_id, &reply, why);
-                Err(RefundError::Refused(why.into()))
-            }
-            RefundReply::Fault { why, retry_after } => {
-                log(refund.challenge_id, &reply, why);
-                Err(fault(why, retry_after).into())
-            }
-            RefundReply::Unknown(why) => {
-                log(refund.challenge_id, &reply, why);
-                Err(Unknown::new(why).into())
-            }
+            other => Err(not_refunded(other, refund.challenge_id, &reply)),
         }
     }
 }
@@ -210,19 +199,24 @@ impl Stripe {
     ) -> Result<Option<String>, RefundError> {
         let path = form::refunds_path(&refund.settlement.reference);
         let reply = self.api.get(&path, deadline).await.map_err(lost_refund)?;
-        reply::refund_of(&reply, refund.challenge_id).or_else(|found| match found {
-            // There is no such payment: the refund itself will tell.
-            RefundReply::Refused(_) => Ok(None),
-            RefundReply::Fault { why, retry_after } => {
-                log(refund.challenge_id, &reply, why);
-                Err(fault(why, retry_after).into())
-            }
-            _ => {
-                log(refund.challenge_id, &reply, "refunds cannot be listed");
-                Err(Unknown::new("refunds cannot be listed").into())
-            }
-        })
+        reply::refund_of(&reply, refund.challenge_id, refund.amount.minor_units())
+            .map_err(|meaning| not_refunded(meaning, refund.challenge_id, &reply))
     }
+}
+
+fn not_refunded(meaning: RefundReply, id: ChallengeId, reply: &Reply) -> RefundError {
+    let (why, error) = match meaning {
+        RefundReply::Refused(why) => (why, RefundError::Refused(why.into())),
+        RefundReply::Fault { why, retry_after } => (why, fault(why, retry_after).into()),
+        RefundReply::Unknown(why) => (why, Unknown::new(why).into()),
+        // Not an answer to what was asked.
+        RefundReply::Refunded(_) | RefundReply::AlreadyRefunded => {
+            let why = "Stripe's answer is not a list of refunds";
+            (why, Unknown::new(why).into())
+        }
+    };
+    log(id, reply, why);
+    error
 }
 
 fn lost_refund(error: CallError) -> RefundError {

@@ -296,8 +296,8 @@ pub(super) fn refunded(reply: &Reply, amount: u128) -> RefundReply {
 /// Finds the refund of a challenge in a list of refunds.
 ///
 /// # Errors
-/// What else the reply means.
-pub(super) fn refund_of(reply: &Reply, id: ChallengeId) -> Result<Option<String>, RefundReply> {
+/// What else the reply means; [`RefundReply::Refused`] when there is one of another amount.
+pub(super) fn refund_of(reply: &Reply, id: ChallengeId, amount: u128) -> Result<Option<String>, RefundReply> {
     #[derive(Deserialize)]
     struct List {
         data: Vec<WireRefund>,
@@ -312,7 +312,11 @@ pub(super) fn refund_of(reply: &Reply, id: ChallengeId) -> Result<Option<String>
         refund.metadata.get("mpp_challenge_id") == Some(&id)
             && matches!(refund.status.as_deref(), Some("succeeded" | "pending"))
     };
-    Ok(data.into_iter().find(ours).map(|refund| refund.id))
+    match data.into_iter().find(ours) {
+        Some(refund) if u128::from(refund.amount) == amount => Ok(Some(refund.id)),
+        Some(_) => Err(RefundReply::Refused("it was refunded before, with another amount")),
+        None => Ok(None),
+    }
 }
 
 fn refund_error(reply: &Reply) -> RefundReply {
