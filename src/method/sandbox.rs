@@ -193,7 +193,7 @@ impl PaymentMethod for Sandbox {
         Ok(Checked::bound())
     }
 
-    async fn verify(&self, _: &Payment) -> Result<(), VerifyError> {
+    async fn verify(&self, _: &Payment, _: Attempt) -> Result<(), VerifyError> {
         Ok(())
     }
 
