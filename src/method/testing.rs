@@ -73,6 +73,7 @@ impl TestPayment {
             credential: CredentialBytes::decode(&URL_SAFE_NO_PAD.encode(&payload)).unwrap(),
             payload: 0..payload.len(),
             source: self.source,
+            context: None,
         }
     }
 }

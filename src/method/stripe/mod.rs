@@ -19,8 +19,9 @@
 //! An unknown outcome is resolved by the same request with the same idempotency key
 //! (`<challenge id>_<token>`). Stripe repeats its first answer for at least 24 hours, so a repeated
 //! answer that was not final is followed by a look at the PaymentIntent. When the key no longer helps
-//! (Stripe stored a server error for it, the parameters have changed, or it is older than 20 hours past
-//! the challenge's expiry) the PaymentIntent is searched by its metadata and nothing is ever sent again.
+//! (Stripe stored a server error for it, the parameters have changed, the challenge has expired) nothing
+//! is sent again: the PaymentIntent is searched by its metadata. A restricted key therefore needs to
+//! read PaymentIntents as well.
 //!
 //! No text of Stripe reaches the payer, and neither keys nor tokens reach the log: events of target
 //! `tower_mpp` carry the challenge id, Stripe's request id, `code` and `decline_code`.
@@ -161,7 +162,7 @@ impl PaymentMethod for Stripe {
     }
 
     /// Nothing: asking Stripe about the token first would not make the charge more certain.
-    async fn verify(&self, _: &Payment) -> Result<(), VerifyError> {
+    async fn verify(&self, _: &Payment, _: Attempt) -> Result<(), VerifyError> {
         Ok(())
     }
 

@@ -12,10 +12,9 @@ use super::{
 };
 use crate::method::{Attempt, DeclineReason, Declined, Payment, SettleError, Settlement, Unknown};
 
-/// Stripe keeps an idempotency key for at least 24 hours after it was first used, which was before the
-/// challenge expired. What is older is looked for and never sent again: a key that is forgotten
-/// would charge again.
-const KEY_LIVES_AFTER_EXPIRY: Duration = Duration::from_secs(20 * 60 * 60);
+/// How long after the expiry of the challenge a search that finds nothing is believed: Stripe's index is
+/// a minute behind as a rule, and up to an hour in an outage.
+const SEARCH_IS_COMPLETE: Duration = Duration::from_secs(2 * 60 * 60);
 /// Before the one repeat while the first request is still at work.
 const PAUSE: Duration = Duration::from_millis(500);
 /// When to ask again about a payment that takes its time.
@@ -39,13 +38,8 @@ impl Settling<'_> {
                 attempt,
             ));
         }
-        let key_lives_until = self.payment.expires().saturating_add(KEY_LIVES_AFTER_EXPIRY);
-        if attempt == Attempt::Resumed && self.payment.now() > key_lives_until {
-            return match self.look_up().await? {
-                Some(intent) => self.conclude(intent, false).await,
-                // It is hours since anybody can have created one.
-                None => Err(reply::declined().into()),
-            };
+        if attempt == Attempt::Resumed && self.payment.now() >= self.payment.expires() {
+            return self.after_expiry().await;
         }
         let (reply, attempt) = self.create(attempt).await?;
         match reply::created(&reply) {
@@ -70,6 +64,20 @@ impl Settling<'_> {
                     None => Err(unknown(why, SEARCH_LAG)),
                 }
             }
+        }
+    }
+
+    /// An attempt from before the expiry is resumed after it. Stripe keeps an idempotency key for at least
+    /// 24 hours and a challenge lives at most as long, so up to the expiry a repeat is safe; later it
+    /// might charge again, and nobody should be charged for what has expired. So nothing is sent any
+    /// more: what there is is looked for.
+    async fn after_expiry(&self) -> Result<Settlement, SettleError> {
+        match self.look_up().await? {
+            Some(intent) => self.conclude(intent, false).await,
+            None if self.payment.now() > self.payment.expires().saturating_add(SEARCH_IS_COMPLETE) => {
+                Err(reply::declined().into())
+            }
+            None => Err(unknown("no PaymentIntent was found yet for an expired challenge", SEARCH_LAG)),
         }
     }
 

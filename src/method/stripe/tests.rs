@@ -308,18 +308,22 @@ async fn a_handshake_that_hangs_ends_as_a_fault() {
 }
 
 #[tokio::test]
-async fn an_old_payment_is_looked_for_and_never_sent_again() {
+async fn after_the_expiry_a_payment_is_looked_for_and_never_sent_again() {
+    const HOUR: Duration = Duration::from_secs(3600);
     let stripe = StripeStandIn::start().await;
     let method = builder(&stripe).build().unwrap();
     let settlement = first(&method, "spt_ok_old").await.unwrap();
     stripe.forget_idempotency_keys();
-    let old = |token: &str| pays(&method, token).after_expiry(Duration::from_secs(21 * 3600)).build();
-    let again = method.settle(&old("spt_ok_old"), Attempt::Resumed).await.unwrap();
-    assert_eq!(again.reference, settlement.reference);
-
-    let never =
-        pays(&method, "spt_ok_never").id([9; 32]).after_expiry(Duration::from_secs(21 * 3600)).build();
-    declined(method.settle(&never, Attempt::Resumed).await);
+    for age in [Duration::ZERO, 3 * HOUR, 1000 * HOUR] {
+        let payment = pays(&method, "spt_ok_old").after_expiry(age).build();
+        let again = method.settle(&payment, Attempt::Resumed).await.unwrap();
+        assert_eq!(again.reference, settlement.reference);
+    }
+    let never = |age| pays(&method, "spt_ok_never").id([9; 32]).after_expiry(age).build();
+    // The search may be behind at first.
+    unknown(method.settle(&never(Duration::ZERO), Attempt::Resumed).await);
+    unknown(method.settle(&never(HOUR), Attempt::Resumed).await);
+    declined(method.settle(&never(3 * HOUR), Attempt::Resumed).await);
     assert_eq!(stripe.creations().len(), 1);
     assert_eq!(stripe.charges().len(), 1);
 }
