@@ -73,12 +73,8 @@ impl Shop {
             .route(
                 "/fails-once",
                 get(move || async move {
-                    if fails_once.fetch_add(1, Ordering::SeqCst) == 0 {
-                        Err("sorry")
-                    } else {
-                        Ok("here you are")
-                    }
-                    .map_err(|text| (http::StatusCode::BAD_GATEWAY, text))
+                    if fails_once.fetch_add(1, Ordering::SeqCst) == 0 { Err("sorry") } else { Ok("here you are") }
+                        .map_err(|text| (http::StatusCode::BAD_GATEWAY, text))
                 })
                 .route_layer(charge()),
             );
@@ -87,8 +83,7 @@ impl Shop {
 
     async fn credential(&self, payload: &Value) -> HeaderValue {
         let answer = self.server.get("/paid").await;
-        let challenge =
-            challenges(&answer.headers).into_iter().find(|c| c.method.as_str() == "stripe").unwrap();
+        let challenge = challenges(&answer.headers).into_iter().find(|c| c.method.as_str() == "stripe").unwrap();
         pay_with(&challenge, None, payload)
     }
 
@@ -180,8 +175,7 @@ async fn what_the_bank_refuses_is_asked_for_again_in_our_words() {
 #[tokio::test]
 async fn a_payload_that_is_no_token_never_reaches_stripe() {
     let shop = Shop::open().await;
-    for payload in [json!({}), json!({"spt": "tok_1"}), json!({"spt": "spt_a b"}), json!({"spt": ["spt_ok"]})]
-    {
+    for payload in [json!({}), json!({"spt": "tok_1"}), json!({"spt": "spt_a b"}), json!({"spt": ["spt_ok"]})] {
         shop.buy(&shop.credential(&payload).await).await.assert_challenged("verification-failed");
     }
     assert_eq!(shop.stripe.requests().len(), 0);

@@ -34,13 +34,7 @@ impl Answer {
 }
 
 /// `None` when the connection was lost.
-async fn call(
-    stripe: &StripeStandIn,
-    method: Method,
-    path: &str,
-    key: Option<&str>,
-    form: &str,
-) -> Option<Answer> {
+async fn call(stripe: &StripeStandIn, method: Method, path: &str, key: Option<&str>, form: &str) -> Option<Answer> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     let mut request = Request::builder()
@@ -52,8 +46,7 @@ async fn call(
         request = request.header("idempotency-key", key);
     }
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
-    let response =
-        client.request(request.body(Full::new(form.to_owned().into_bytes().into())).unwrap()).await.ok()?;
+    let response = client.request(request.body(Full::new(form.to_owned().into_bytes().into())).unwrap()).await.ok()?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -189,9 +182,7 @@ async fn lost_connections_lose_the_answer_or_the_request() {
 async fn a_granted_token_keeps_its_limits() {
     let stripe = StripeStandIn::start().await;
     let grant = async |key: &str, more: &str| {
-        let form = format!(
-            "payment_method=pm_card_visa&usage_limits[currency]=usd&usage_limits[max_amount]=60{more}"
-        );
+        let form = format!("payment_method=pm_card_visa&usage_limits[currency]=usd&usage_limits[max_amount]=60{more}");
         let answer = post(&stripe, "/v1/test_helpers/shared_payment/granted_tokens", key, &form).await;
         assert_eq!(answer.body["object"], "shared_payment.granted_token");
         answer.body["id"].as_str().unwrap().to_owned()
@@ -241,10 +232,7 @@ async fn keys_versions_and_parameters_are_checked() {
 async fn a_decline_carries_the_payment_intent() {
     let stripe = StripeStandIn::start().await;
     let answer = post(&stripe, INTENTS, "k", &pay("spt_insufficient")).await;
-    assert_eq!(
-        (answer.status, answer.error("type"), answer.error("code")),
-        (402, "card_error", "card_declined")
-    );
+    assert_eq!((answer.status, answer.error("type"), answer.error("code")), (402, "card_error", "card_declined"));
     assert_eq!(answer.error("decline_code"), "insufficient_funds");
     assert_eq!(answer.body["error"]["payment_intent"]["status"], "requires_payment_method");
 }
@@ -287,9 +275,8 @@ async fn refunds_add_up_to_the_payment_and_no_further() {
     let stripe = StripeStandIn::start().await;
     let intent = post(&stripe, INTENTS, "k", &pay("spt_ok")).await.body;
     let id = intent["id"].as_str().unwrap();
-    let refund = async |key: &str, more: &str| {
-        post(&stripe, "/v1/refunds", key, &format!("payment_intent={id}{more}")).await
-    };
+    let refund =
+        async |key: &str, more: &str| post(&stripe, "/v1/refunds", key, &format!("payment_intent={id}{more}")).await;
     let part = refund("1", "&amount=20&metadata[why]=x").await;
     assert_eq!((part.status, part.body["status"].as_str()), (200, Some("succeeded")));
     assert!(refund("1", "&amount=20&metadata[why]=x").await.replayed());

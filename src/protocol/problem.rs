@@ -208,14 +208,16 @@ impl Problem {
 
     /// Bytes of the body at most, without additional members.
     fn size(&self) -> usize {
-        // An escaped character takes six bytes at most.
+        // Exact for a text without escapes: a buffer that is just full becomes a body without another
+        // allocation. An escaped character takes six bytes at most.
         let escapes = self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count();
-        r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len()
+        let id = self.challenge_id.map_or(0, |_| r#","challengeId":"""#.len() + ChallengeId::TEXT_LEN);
+        r#"{"type":"","title":"","status":402,"detail":""}"#.len()
             + self.kind.uri().len()
             + self.kind.title().len()
             + self.detail.len()
             + 5 * escapes
-            + ChallengeId::TEXT_LEN
+            + id
     }
 }
 

@@ -30,13 +30,7 @@
 //! `*refund_pending*`, `*refund_failed*`, `*refund_balance*` and `*refund_drop*` in a token's name decide
 //! about the refund of its payment.
 #![allow(dead_code, unreachable_pub, missing_docs)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
 
 // The path is spelt out because tests include this file from more than one place.
 #[path = "stripe/state.rs"]
@@ -189,21 +183,15 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(shared.clone(), request));
             // An error is a connection that was dropped on purpose, or by the client.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-async fn answer(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, &'static str> {
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| "body")?.to_bytes();
-    let source =
-        if parts.method == Method::GET { parts.uri.query().unwrap_or_default().as_bytes() } else { &body };
+    let source = if parts.method == Method::GET { parts.uri.query().unwrap_or_default().as_bytes() } else { &body };
     let call = Call {
         method: parts.method,
         path: parts.uri.path().to_owned(),
@@ -246,10 +234,7 @@ async fn handle(shared: Arc<Shared>, call: Call) -> Option<Reply> {
 /// Keys, rate limits and idempotency, in Stripe's order. `Err` is an answer that was not executed.
 async fn at_the_door(shared: &Shared, call: &Call) -> Result<Reply, Reply> {
     if !call.is_authorized() || call.token().starts_with("spt_unauthorized") {
-        return Err(error(
-            401,
-            json!({"type": "invalid_request_error", "message": "Invalid API Key provided."}),
-        ));
+        return Err(error(401, json!({"type": "invalid_request_error", "message": "Invalid API Key provided."})));
     }
     if call.token().starts_with("spt_forbidden") {
         let message = "The provided key does not have the required permissions for this endpoint.";
@@ -278,10 +263,7 @@ async fn at_the_door(shared: &Shared, call: &Call) -> Result<Reply, Reply> {
             Some(_) => {
                 let message = "There is currently another in-progress request using this Idempotent Key.";
                 let code = "idempotency_key_in_use";
-                return Err(error(
-                    409,
-                    json!({"type": "idempotency_error", "code": code, "message": message}),
-                ));
+                return Err(error(409, json!({"type": "idempotency_error", "code": code, "message": message})));
             }
             None => state.keys.insert(key.clone(), Used { print, reply: None }),
         };
@@ -373,8 +355,7 @@ impl Call {
 
     /// Stripe refuses parameters that it does not know.
     fn only(&self, known: &[&str]) -> Result<(), Reply> {
-        let is_known =
-            |key: &str| key.starts_with("metadata[") || key.starts_with("expand[") || known.contains(&key);
+        let is_known = |key: &str| key.starts_with("metadata[") || key.starts_with("expand[") || known.contains(&key);
         match self.form.iter().find(|(key, _)| !is_known(key)) {
             None => Ok(()),
             Some((key, _)) => Err(invalid(

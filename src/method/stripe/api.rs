@@ -86,8 +86,7 @@ impl Api {
         let builder = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
             .map_err(|_| "no TLS: the cryptography provider has no usable protocol version")?;
-        let builder =
-            if base.starts_with("https://") { builder.https_only() } else { builder.https_or_http() };
+        let builder = if base.starts_with("https://") { builder.https_only() } else { builder.https_or_http() };
         let connector = Timed { inner: builder.enable_http1().wrap_connector(tcp), timeout: connect_timeout };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -137,8 +136,7 @@ impl Api {
             headers.insert("stripe-account", account.clone());
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("tower-mpp/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tower-mpp/", env!("CARGO_PKG_VERSION"))));
 
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -179,8 +177,7 @@ fn retry_after(value: &str) -> Option<Duration> {
 
 /// The part of a text that is safe in a log: what Stripe's ids and codes consist of, at most 64 bytes.
 pub(super) fn word(text: &str) -> &str {
-    let end =
-        text.bytes().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
+    let end = text.bytes().take(64).take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count();
     text.get(..end).unwrap_or_default()
 }
 

@@ -169,10 +169,7 @@ impl StripeBuilder {
         let mut found = Problems(Vec::new());
         found.check("secret_key", key_problem(&self.secret_key));
         found.check("network_id", network_problem(&self.network_id, is_test_key(&self.secret_key)));
-        found.check(
-            "connect_timeout",
-            (self.connect_timeout.is_zero()).then_some("it is zero: give it seconds"),
-        );
+        found.check("connect_timeout", (self.connect_timeout.is_zero()).then_some("it is zero: give it seconds"));
         found.check("timeout", timeout_problem(self.timeout, self.connect_timeout));
         found.check("payment_method_types", types_problem(&self.payment_method_types));
         found.check("metadata", metadata_problem(&self.metadata));
@@ -189,8 +186,7 @@ impl StripeBuilder {
             Some(account) => found.header("stripe_account", account).map(Some),
             None => Some(None),
         };
-        let (Some(version), Some(base), Some(account), []) = (version, base, account, found.0.as_slice())
-        else {
+        let (Some(version), Some(base), Some(account), []) = (version, base, account, found.0.as_slice()) else {
             return Err(StripeConfigError { problems: found.0 });
         };
         let test_key = is_test_key(&self.secret_key);
@@ -271,22 +267,15 @@ impl Problems {
                 both.then_some("Stripe takes either an amount here or application_fee_amount: drop one"),
             );
         }
-        let nowhere = connect.application_fee_amount.is_some()
-            && connect.stripe_account.is_none()
-            && connect.transfer.is_none();
+        let nowhere =
+            connect.application_fee_amount.is_some() && connect.stripe_account.is_none() && connect.transfer.is_none();
         self.check(
             "application_fee_amount",
-            nowhere.then_some(
-                "a fee needs a connected account to take it from: set stripe_account or transfer_data",
-            ),
+            nowhere.then_some("a fee needs a connected account to take it from: set stripe_account or transfer_data"),
         );
         let group = connect.transfer_group.as_deref();
-        let group_ok =
-            group.is_none_or(|group| (1..=255).contains(&group.len()) && !group.contains(char::is_control));
-        self.check(
-            "transfer_group",
-            (!group_ok).then_some("give it 1 to 255 bytes without control characters"),
-        );
+        let group_ok = group.is_none_or(|group| (1..=255).contains(&group.len()) && !group.contains(char::is_control));
+        self.check("transfer_group", (!group_ok).then_some("give it 1 to 255 bytes without control characters"));
     }
 }
 
@@ -385,9 +374,9 @@ fn is_loopback(host: &str) -> bool {
 /// Whether `text` is an id of Stripe: a prefix, then letters, digits and `_`; at most 255 bytes.
 pub(super) fn is_id(text: &str, prefix: &str) -> bool {
     text.len() <= 255
-        && text.strip_prefix(prefix).is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        })
+        && text
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 #[cfg(test)]
@@ -402,19 +391,13 @@ mod tests {
     }
 
     fn problems(builder: StripeBuilder) -> Vec<&'static str> {
-        builder
-            .build()
-            .err()
-            .map(|error| error.problems().map(|(field, _)| field).collect())
-            .unwrap_or_default()
+        builder.build().err().map(|error| error.problems().map(|(field, _)| field).collect()).unwrap_or_default()
     }
 
     #[test]
     fn good_settings_are_taken() {
         assert!(Stripe::new(KEY, "profile_1MqDcVKA5fEO2tZvKQm9g8Yj").is_ok());
-        for url in
-            ["https://api.stripe.com/", "http://127.0.0.1:12111", "http://[::1]:1", "http://localhost:1"]
-        {
+        for url in ["https://api.stripe.com/", "http://127.0.0.1:12111", "http://[::1]:1", "http://localhost:1"] {
             assert_eq!(problems(builder().base_url(url)), [""; 0], "{url}");
         }
         let connect = builder()
@@ -439,9 +422,7 @@ mod tests {
             assert_eq!(problems(Stripe::builder(key, "profile_1")), ["secret_key"], "{key:?}");
         }
         assert_eq!(problems(Stripe::builder("sk_live_1", "profile_test_1")), ["network_id"]);
-        for url in
-            ["", "api.stripe.com", "http://api.stripe.com", "ftp://127.0.0.1", "https://u@h", "https://h/?q"]
-        {
+        for url in ["", "api.stripe.com", "http://api.stripe.com", "ftp://127.0.0.1", "https://u@h", "https://h/?q"] {
             assert_eq!(problems(builder().base_url(url)), ["base_url"], "{url:?}");
         }
         assert_eq!(problems(builder().version("a\nb")), ["version"]);
@@ -454,8 +435,7 @@ mod tests {
         assert_eq!(problems(builder().transfer_data("x", None)), ["transfer_data"]);
         assert_eq!(problems(builder().transfer_group("")), ["transfer_group"]);
         assert_eq!(problems(builder().application_fee_amount(Amount::new(1))), ["application_fee_amount"]);
-        let both =
-            builder().application_fee_amount(Amount::new(1)).transfer_data("acct_1", Some(Amount::new(1)));
+        let both = builder().application_fee_amount(Amount::new(1)).transfer_data("acct_1", Some(Amount::new(1)));
         assert_eq!(problems(both), ["transfer_data"]);
     }
 

@@ -52,8 +52,8 @@ use self::{
     settle::Settling,
 };
 use super::{
-    Attempt, Checked, Declined, Fault, OfferRequest, Payment, PaymentMethod, RefundError, RefundRequest,
-    Refunded, SettleError, Settlement, Unknown, VerifyError,
+    Attempt, Checked, Declined, Fault, OfferRequest, Payment, PaymentMethod, RefundError, RefundRequest, Refunded,
+    SettleError, Settlement, Unknown, VerifyError,
 };
 use crate::protocol::{ChallengeId, Intent, MethodId, Price};
 
@@ -95,10 +95,7 @@ impl Stripe {
     ///
     /// # Errors
     /// [`StripeConfigError`] when one of them cannot be right.
-    pub fn new(
-        secret_key: impl Into<String>,
-        network_id: impl Into<String>,
-    ) -> Result<Self, StripeConfigError> {
+    pub fn new(secret_key: impl Into<String>, network_id: impl Into<String>) -> Result<Self, StripeConfigError> {
         Self::builder(secret_key, network_id).build()
     }
 
@@ -193,11 +190,7 @@ impl Stripe {
         Instant::now() + self.settings.timeout
     }
 
-    async fn find_refund(
-        &self,
-        refund: &RefundRequest<'_>,
-        deadline: Instant,
-    ) -> Result<Option<String>, RefundError> {
+    async fn find_refund(&self, refund: &RefundRequest<'_>, deadline: Instant) -> Result<Option<String>, RefundError> {
         let path = form::refunds_path(&refund.settlement.reference);
         let reply = self.api.get(&path, deadline).await.map_err(lost_refund)?;
         reply::refund_of(&reply, refund.challenge_id, refund.amount.minor_units())

@@ -200,10 +200,7 @@ fn refused(status: StatusCode, error: ErrorBody) -> Created {
         }
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND if error.is_about_the_token() => {
             Created::Declined(if error.is_too_much_for_the_token() {
-                Declined::new(
-                    DeclineReason::Insufficient,
-                    "The Shared Payment Token does not cover the amount.",
-                )
+                Declined::new(DeclineReason::Insufficient, "The Shared Payment Token does not cover the amount.")
             } else {
                 Declined::new(
                     DeclineReason::Refused,
@@ -286,9 +283,7 @@ pub(super) fn refunded(reply: &Reply, amount: u128) -> RefundReply {
         Some("failed" | "canceled") => {
             RefundReply::Refused("the refund failed at the bank: give the money back by hand")
         }
-        Some("succeeded" | "pending") if u128::from(refund.amount) == amount => {
-            RefundReply::Refunded(refund.id)
-        }
+        Some("succeeded" | "pending") if u128::from(refund.amount) == amount => RefundReply::Refunded(refund.id),
         _ => RefundReply::Unknown("a refund in an unexpected state, or of another amount"),
     }
 }
@@ -325,10 +320,9 @@ fn refund_error(reply: &Reply) -> RefundReply {
         (StatusCode::UNAUTHORIZED, _) => {
             RefundReply::Fault { why: "Stripe does not accept the secret key (401)", retry_after: None }
         }
-        (StatusCode::FORBIDDEN, _) => RefundReply::Fault {
-            why: "the secret key may not read and create refunds (403)",
-            retry_after: None,
-        },
+        (StatusCode::FORBIDDEN, _) => {
+            RefundReply::Fault { why: "the secret key may not read and create refunds (403)", retry_after: None }
+        }
         (StatusCode::TOO_MANY_REQUESTS, _) => RefundReply::Fault {
             why: "Stripe limits our requests (429)",
             retry_after: Some(reply.retry_after.unwrap_or(Duration::from_secs(2))),
@@ -336,13 +330,10 @@ fn refund_error(reply: &Reply) -> RefundReply {
         (StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::PAYMENT_REQUIRED, Some(error)) => {
             match (error.kind(), error.code()) {
                 (_, "charge_already_refunded") => RefundReply::AlreadyRefunded,
-                (_, "balance_insufficient" | "insufficient_funds") => RefundReply::Fault {
-                    why: "the Stripe balance does not cover the refund",
-                    retry_after: None,
-                },
-                ("idempotency_error", _) => {
-                    RefundReply::Refused("a refund with other parameters was asked for before")
+                (_, "balance_insufficient" | "insufficient_funds") => {
+                    RefundReply::Fault { why: "the Stripe balance does not cover the refund", retry_after: None }
                 }
+                ("idempotency_error", _) => RefundReply::Refused("a refund with other parameters was asked for before"),
                 (_, "charge_disputed") => RefundReply::Refused("the payment is disputed"),
                 _ => RefundReply::Refused("Stripe refuses the refund: see its log"),
             }
@@ -441,8 +432,7 @@ mod tests {
 
     #[test]
     fn every_error_has_one_meaning() {
-        let declined =
-            |decline: &str| json!({"type": "card_error", "code": "card_declined", "decline_code": decline});
+        let declined = |decline: &str| json!({"type": "card_error", "code": "card_declined", "decline_code": decline});
         let with_intent = |status: &str| json!({"type": "card_error", "payment_intent": an_intent(status)});
         let invalid = |more: Value| {
             let mut error = json!({"type": "invalid_request_error"});
@@ -475,27 +465,19 @@ mod tests {
                 "declined",
             ),
             (
-                error(
-                    404,
-                    invalid(json!({"code": "resource_missing", "param": "shared_payment_granted_token"})),
-                ),
+                error(404, invalid(json!({"code": "resource_missing", "param": "shared_payment_granted_token"}))),
                 "declined",
             ),
             (error(400, invalid(json!({"code": "shared_payment_token_expired"}))), "declined"),
             (error(400, invalid(json!({"code": "amount_too_small"}))), "refused"),
             (
-                error(
-                    400,
-                    invalid(json!({"code": "resource_missing", "param": "transfer_data[destination]"})),
-                ),
+                error(400, invalid(json!({"code": "resource_missing", "param": "transfer_data[destination]"}))),
                 "refused",
             ),
             (
                 error(
                     400,
-                    invalid(
-                        json!({"message": "The livemode of the API request and the network_id do not match"}),
-                    ),
+                    invalid(json!({"message": "The livemode of the API request and the network_id do not match"})),
                 ),
                 "refused",
             ),
@@ -539,17 +521,13 @@ mod tests {
         assert_eq!(status(&["canceled", "requires_action", "processing"]), Some(Status::Processing));
         assert_eq!(status(&["canceled"]), Some(Status::Failed));
         // One that cannot be read may be the one that decides.
-        assert_eq!(
-            search_result(&reply(200, json!({"data": [an_intent("canceled"), {"id": "x"}]}))),
-            Err(())
-        );
+        assert_eq!(search_result(&reply(200, json!({"data": [an_intent("canceled"), {"id": "x"}]}))), Err(()));
         assert_eq!(search_result(&reply(403, json!({"data": []}))), Err(()));
     }
 
     #[test]
     fn refunds_are_read_with_care() {
-        let refund =
-            |status: &str, amount: u64| reply(200, json!({"id": "re_1", "status": status, "amount": amount}));
+        let refund = |status: &str, amount: u64| reply(200, json!({"id": "re_1", "status": status, "amount": amount}));
         assert_eq!(refunded(&refund("succeeded", 50), 50), RefundReply::Refunded("re_1".to_owned()));
         assert_eq!(refunded(&refund("pending", 50), 50), RefundReply::Refunded("re_1".to_owned()));
         assert!(matches!(refunded(&refund("failed", 50), 50), RefundReply::Refused(_)));

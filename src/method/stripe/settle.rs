@@ -32,11 +32,7 @@ pub(super) struct Settling<'a> {
 impl Settling<'_> {
     pub(super) async fn run(&self, attempt: Attempt) -> Result<Settlement, SettleError> {
         if !self.stripe.settings.connect.fits(self.payment.amount()) {
-            return Err(self.refused(
-                "the application fee or the transfer is more than the amount",
-                None,
-                attempt,
-            ));
+            return Err(self.refused("the application fee or the transfer is more than the amount", None, attempt));
         }
         if attempt == Attempt::Resumed && self.payment.now() >= self.payment.expires() {
             return self.after_expiry().await;
@@ -101,13 +97,8 @@ impl Settling<'_> {
 
     async fn post_payment_intent(&self) -> Result<Reply, CallError> {
         let (id, token) = (self.payment.challenge_id(), self.payload.spt);
-        let form = form::payment_intent(
-            &self.stripe.settings,
-            id,
-            self.payment.amount(),
-            self.payment.currency(),
-            token,
-        );
+        let form =
+            form::payment_intent(&self.stripe.settings, id, self.payment.amount(), self.payment.currency(), token);
         // Named by the draft, section "Settlement Procedure".
         let key = format!("{id}_{token}");
         self.stripe.api.post("/v1/payment_intents", &key, form, self.deadline).await
@@ -140,10 +131,7 @@ impl Settling<'_> {
     fn paid(&self, intent: &reply::Intent) -> Result<Settlement, SettleError> {
         let (amount, currency) = (self.payment.amount().minor_units(), self.payment.currency().as_str());
         let received = intent.amount_received.unwrap_or(intent.amount);
-        if u128::from(intent.amount) != amount
-            || u128::from(received) != amount
-            || intent.currency != currency
-        {
+        if u128::from(intent.amount) != amount || u128::from(received) != amount || intent.currency != currency {
             tracing::error!(
                 target: "tower_mpp",
                 challenge_id = %self.payment.challenge_id(),
@@ -152,8 +140,7 @@ impl Settling<'_> {
             );
             return Err(unknown("a PaymentIntent has another amount or currency than asked for", SEARCH_LAG));
         }
-        let settlement =
-            Settlement::new(intent.id.as_str(), self.payment.now()).payer(self.payment.claimed_payer());
+        let settlement = Settlement::new(intent.id.as_str(), self.payment.now()).payer(self.payment.claimed_payer());
         Ok(match &self.payload.external_id {
             Some(id) => settlement.receipt_member("externalId", id.as_str()),
             None => settlement,
@@ -190,9 +177,7 @@ impl Settling<'_> {
             )
             .await
             .map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
-        match reply::intent(&reply)
-            .filter(|intent| reply.status.is_success() && intent.id == id && !reply.replayed)
-        {
+        match reply::intent(&reply).filter(|intent| reply.status.is_success() && intent.id == id && !reply.replayed) {
             Some(intent) => Ok(intent),
             None => {
                 log(self.payment.challenge_id(), &reply, "a PaymentIntent was not cancelled");
@@ -203,12 +188,8 @@ impl Settling<'_> {
 
     async fn look_up(&self) -> Result<Option<reply::Intent>, SettleError> {
         let path = form::search_path(self.payment.challenge_id());
-        let reply = self
-            .stripe
-            .api
-            .get(&path, self.deadline)
-            .await
-            .map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
+        let reply =
+            self.stripe.api.get(&path, self.deadline).await.map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
         reply::search_result(&reply).map_err(|()| {
             log(self.payment.challenge_id(), &reply, "PaymentIntents cannot be searched");
             unknown("PaymentIntents cannot be searched", SEARCH_LAG)

@@ -24,9 +24,7 @@ fn usd(decimal: &str) -> Price {
 }
 
 fn pays(method: &Stripe, token: &str) -> TestPayment {
-    TestPayment::new(&method.offer(&usd("0.50")).unwrap())
-        .method(MethodId::STRIPE)
-        .payload(json!({ "spt": token }))
+    TestPayment::new(&method.offer(&usd("0.50")).unwrap()).method(MethodId::STRIPE).payload(json!({ "spt": token }))
 }
 
 async fn first(method: &Stripe, token: &str) -> Result<Settlement, SettleError> {
@@ -185,8 +183,7 @@ async fn a_lost_answer_is_asked_for_once_more() {
 async fn no_answer_in_time_is_unknown_and_the_repeat_charges_once() {
     let stripe = StripeStandIn::start().await;
     stripe.set_delay(Duration::from_millis(1200));
-    let quick =
-        builder(&stripe).connect_timeout(Duration::from_millis(300)).timeout(Duration::from_millis(600));
+    let quick = builder(&stripe).connect_timeout(Duration::from_millis(300)).timeout(Duration::from_millis(600));
     let quick = quick.build().unwrap();
     unknown(first(&quick, "spt_slow").await);
     assert_eq!(stripe.charges(), []);
@@ -267,8 +264,7 @@ async fn our_own_mistakes_are_not_the_payers() {
     }
     assert_eq!(unknown(resumed(&method, "spt_ratelimited").await), Duration::from_secs(7));
 
-    let wrong_key =
-        Stripe::builder("sk_test_wrong", "profile_1").base_url(stripe.base_url()).build().unwrap();
+    let wrong_key = Stripe::builder("sk_test_wrong", "profile_1").base_url(stripe.base_url()).build().unwrap();
     faulty(first(&wrong_key, "spt_ok").await);
     assert_eq!(stripe.charges(), []);
 }
@@ -301,8 +297,7 @@ async fn a_handshake_that_hangs_ends_as_a_fault() {
         let _connection = listener.accept().await.unwrap();
         std::future::pending::<()>().await;
     });
-    let method =
-        Stripe::builder(SECRET_KEY, "profile_1").base_url(url).connect_timeout(Duration::from_millis(100));
+    let method = Stripe::builder(SECRET_KEY, "profile_1").base_url(url).connect_timeout(Duration::from_millis(100));
     faulty(first(&method.build().unwrap(), "spt_ok").await);
     silent.abort();
 }
@@ -367,8 +362,7 @@ async fn connect_parameters_come_from_the_settings_and_stay_out_of_the_challenge
     assert_eq!(refund.field("reverse_transfer"), Some("true"));
     assert_eq!(refund.field("refund_application_fee"), Some("true"));
 
-    let greedy =
-        builder(&stripe).stripe_account("acct_1").application_fee_amount(Amount::new(51)).build().unwrap();
+    let greedy = builder(&stripe).stripe_account("acct_1").application_fee_amount(Amount::new(51)).build().unwrap();
     assert!(greedy.offer(&usd("0.50")).is_none());
     faulty(greedy.settle(&payment, Attempt::First).await);
 }
@@ -474,10 +468,7 @@ async fn refunds_end_in_four_ways() {
     let payment = pays(&method, "spt_ok_refund_drop").id([4; 32]).build();
     let settlement = method.settle(&payment, Attempt::Resumed).await.unwrap();
     method.refund(refund_of(&payment, &settlement, 50)).await.unwrap();
-    assert_eq!(
-        stripe.refunds().iter().filter(|refund| refund.payment_intent == settlement.reference).count(),
-        1
-    );
+    assert_eq!(stripe.refunds().iter().filter(|refund| refund.payment_intent == settlement.reference).count(), 1);
 }
 
 #[tokio::test]
@@ -500,8 +491,7 @@ async fn redirects_are_not_followed_and_long_answers_are_cut() {
 
     let thief = StripeStandIn::start().await;
     let location = format!("{}/v1/payment_intents", thief.base_url());
-    let redirect =
-        format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+    let redirect = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
     let endless = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n{}", " ".repeat(1_000_000));
     for answer in [redirect, endless] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -544,25 +534,14 @@ async fn neither_keys_nor_tokens_nor_the_banks_words_are_logged() {
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let method = builder(&stripe).build().unwrap();
-    for token in [
-        "ok",
-        "declined",
-        "action",
-        "processing",
-        "expired",
-        "unauthorized",
-        "stored5xx",
-        "drop_twice",
-        "garbage",
-    ] {
+    for token in
+        ["ok", "declined", "action", "processing", "expired", "unauthorized", "stored5xx", "drop_twice", "garbage"]
+    {
         let token = format!("spt_{token}_hidden");
         for _ in 0..2 {
             if let Err(error) = first(&method, &token).await {
                 let text = format!("{error} {error:?}");
-                assert!(
-                    !text.contains("hidden") && !text.contains("SECRET") && !text.contains(SECRET_KEY),
-                    "{text}"
-                );
+                assert!(!text.contains("hidden") && !text.contains("SECRET") && !text.contains(SECRET_KEY), "{text}");
             }
         }
     }

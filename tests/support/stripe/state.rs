@@ -89,7 +89,8 @@ const NAMES: [&str; 17] = [
 const DEACTIVATED: &str =
     "The shared payment granted token cannot be used because it is already in a deactivated state.";
 /// The text of Stripe's test mode for a token that does not cover the amount.
-const OVER_LIMIT: &str = "The requested amount is greater than the remaining amount capturable with this shared payment granted token.";
+const OVER_LIMIT: &str =
+    "The requested amount is greater than the remaining amount capturable with this shared payment granted token.";
 
 impl State {
     pub(super) fn first_time(&mut self, what: &str) -> bool {
@@ -197,11 +198,7 @@ impl State {
             return Err(invalid(400, "Your application fee cannot be larger than the amount.", json!({})));
         }
         if amount < 50 && currency == "usd" {
-            return Err(invalid(
-                400,
-                "Amount must be at least $0.50 usd",
-                json!({"code": "amount_too_small"}),
-            ));
+            return Err(invalid(400, "Amount must be at least $0.50 usd", json!({"code": "amount_too_small"})));
         }
         if let Err(refused) = self.check_token(&token, amount, &currency) {
             // The payment was executed as far as the token, so the answer is stored.
@@ -234,8 +231,7 @@ impl State {
         );
         self.origins.insert(id.clone(), Origin { account: call.account(), token: token.clone() });
         if token.starts_with("spt_declined") || token.starts_with("spt_insufficient") {
-            let decline =
-                if token.starts_with("spt_declined") { "generic_decline" } else { "insufficient_funds" };
+            let decline = if token.starts_with("spt_declined") { "generic_decline" } else { "insufficient_funds" };
             let body = json!({
                 "type": "card_error", "code": "card_declined", "decline_code": decline,
                 "message": "Your card was declined. SECRET DETAIL OF THE BANK", "payment_intent": self.intents[&id],
@@ -255,8 +251,7 @@ impl State {
     }
 
     pub(super) fn check_token(&mut self, id: &str, amount: u64, currency: &str) -> Result<(), Reply> {
-        let named =
-            id.strip_prefix("spt_").is_some_and(|name| NAMES.iter().any(|known| name.starts_with(known)));
+        let named = id.strip_prefix("spt_").is_some_and(|name| NAMES.iter().any(|known| name.starts_with(known)));
         if named && !self.tokens.contains_key(id) {
             let expired = id.starts_with("spt_expired");
             self.tokens.insert(
@@ -315,8 +310,7 @@ impl State {
         let intent = self.intent(id, call)?.clone();
         let status = intent["status"].as_str().unwrap();
         if !matches!(status, "requires_payment_method" | "requires_confirmation" | "requires_action") {
-            let message =
-                format!("You cannot cancel this PaymentIntent because it has a status of {status}.");
+            let message = format!("You cannot cancel this PaymentIntent because it has a status of {status}.");
             let code = "payment_intent_unexpected_state";
             return Ok(invalid(400, &message, json!({"code": code, "payment_intent": intent})));
         }
@@ -345,8 +339,7 @@ impl State {
         }
         let amount = if call.field("amount").is_some() { call.integer("amount")? } else { left };
         if amount > left {
-            let message =
-                format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left})");
+            let message = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left})");
             return Ok(invalid(400, &message, json!({"param": "amount"})));
         }
         let token = &self.origins[&id].token;
@@ -409,8 +402,7 @@ impl State {
     }
 
     pub(super) fn revoke(&mut self, id: &str) -> Result<Reply, Reply> {
-        let token =
-            self.tokens.get_mut(id).ok_or_else(|| no_such("shared_payment_granted_token", id, 404))?;
+        let token = self.tokens.get_mut(id).ok_or_else(|| no_such("shared_payment_granted_token", id, 404))?;
         token.deactivated.get_or_insert("revoked");
         Ok(ok(token.object()))
     }
