@@ -23,7 +23,12 @@ pub(crate) struct Settled {
 }
 
 /// Takes the money for a bound payment, once.
-pub(crate) async fn settle(merchant: Arc<Inner>, bound: Bound, scope: String, in_flight: InFlight) -> Result<Settled, Refusal> {
+pub(crate) async fn settle(
+    merchant: Arc<Inner>,
+    bound: Bound,
+    scope: String,
+    in_flight: InFlight,
+) -> Result<Settled, Refusal> {
     let started = std::time::Instant::now();
     let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
         .run()

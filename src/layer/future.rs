@@ -224,8 +224,8 @@ fn poll_collect<B: Body<Data = Bytes>>(
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(RefusalKind::BodyUnreadable)),
             Poll::Ready(None) => break,
             Poll::Pending => {
-                let timer = timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(route.merchant.settings.body_timeout)));
+                let timer =
+                    timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(route.merchant.settings.body_timeout)));
                 return timer.as_mut().poll(cx).map(|()| Err(RefusalKind::BodyTimeout));
             }
         }

@@ -105,9 +105,7 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
         RefusalKind::MultipleCredentials
         | RefusalKind::BodyUnreadable
         | RefusalKind::BodyTimeout
-        | RefusalKind::NotPriced => {
-            ProblemType::BadRequest
-        }
+        | RefusalKind::NotPriced => ProblemType::BadRequest,
         RefusalKind::InFlight => ProblemType::PaymentInProgress,
         RefusalKind::OutcomeUnknown => ProblemType::PaymentOutcomeUnknown,
         RefusalKind::Unavailable => ProblemType::ServiceUnavailable,
@@ -156,12 +154,8 @@ fn strip_payment_headers(headers: &mut HeaderMap) {
     headers.remove(PAYMENT_RECEIPT);
     headers.remove(PAYMENT_OUTCOME);
     if headers.contains_key(WWW_AUTHENTICATE) {
-        let others: Vec<HeaderValue> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter(|value| !offers_payment(value))
-            .cloned()
-            .collect();
+        let others: Vec<HeaderValue> =
+            headers.get_all(WWW_AUTHENTICATE).iter().filter(|value| !offers_payment(value)).cloned().collect();
         headers.remove(WWW_AUTHENTICATE);
         for value in others {
             headers.append(WWW_AUTHENTICATE, value);

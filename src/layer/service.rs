@@ -1,8 +1,7 @@
 //! The service: decides at once what can be decided at once.
 
 use std::{
-    fmt,
-    mem,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll},
 };

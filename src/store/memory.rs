@@ -1,8 +1,11 @@
 //! The journal of one process, in memory. (A first, simple form: one map behind one lock.)
 #![allow(missing_docs, unreachable_pub)]
-use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
-use async_trait::async_trait;
 use super::*;
+use async_trait::async_trait;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 impl MemoryNonceStore {
     /// One process.
     pub fn single_process(capacity: usize) -> Self {
@@ -68,13 +71,8 @@ impl Notebook {
             if let Proof::Exclusive(key) = claim.proof {
                 self.exclusive.insert(key, claim.id);
             }
-            let entry = Entry {
-                lease_until: claim.lease_until,
-                token: Some(lease.token),
-                settlement: None,
-                end: None,
-                claim,
-            };
+            let entry =
+                Entry { lease_until: claim.lease_until, token: Some(lease.token), settlement: None, end: None, claim };
             self.entries.insert(lease.id, entry);
             return Ok(Claimed::Won { lease, resumed: false });
         };
@@ -173,4 +171,3 @@ impl NonceStore for MemoryNonceStore {
         }))
     }
 }
-
