@@ -13,6 +13,7 @@ mod json;
 mod money;
 mod problem;
 mod receipt;
+mod settlement;
 mod time;
 
 #[allow(unused_imports)] // the mint path of the flow is its first user
@@ -28,5 +29,6 @@ pub use self::{
     money::{Amount, Currency, InvalidAmount, InvalidPrice, Price},
     problem::{Problem, ProblemType},
     receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptError},
+    settlement::{Payer, Settlement},
     time::{InvalidTimestamp, Timestamp},
 };

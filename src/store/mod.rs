@@ -10,10 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use self::memory::MemoryNonceStore;
-use crate::{
-    method::Settlement,
-    protocol::{ChallengeId, SpendKey, Timestamp},
-};
+use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 
 /// The payment journal: one entry per challenge id, one claim per payment proof.
 ///
