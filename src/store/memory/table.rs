@@ -14,6 +14,9 @@ pub(super) trait Row {
     fn key(&self) -> &[u8; 32];
 }
 
+/// By how many rows a small table grows.
+const STEP: usize = 4;
+
 /// Rows by key.
 pub(super) struct Table<R> {
     positions: HashTable<u32>,
@@ -23,8 +26,9 @@ pub(super) struct Table<R> {
 }
 
 impl<R: Row> Table<R> {
-    pub(super) const fn new() -> Self {
-        Self { positions: HashTable::new(), rows: Vec::new(), hand: 0 }
+    pub(super) fn new() -> Self {
+        // Room for a few, so that a claim on a fresh store has nothing to allocate here.
+        Self { positions: HashTable::with_capacity(STEP), rows: Vec::with_capacity(STEP), hand: 0 }
     }
 
     pub(super) fn rows(&self) -> &[R] {
@@ -49,7 +53,7 @@ impl<R: Row> Table<R> {
         });
         if rows.len() == rows.capacity() {
             // An eighth more, not twice as many: there are many small tables, and they fill alike.
-            rows.reserve_exact((rows.len() / 8).max(4));
+            rows.reserve_exact((rows.len() / 8).max(STEP));
         }
         rows.push(row);
     }
