@@ -51,19 +51,12 @@ impl AcceptPayment {
     /// The name `q` has no case, its value has at most three decimals; other parameters of a range
     /// are passed over.
     pub fn parse<'h>(values: impl IntoIterator<Item = &'h HeaderValue>) -> Option<Self> {
-        let mut parsed = Self {
-            ranges: Vec::new(),
-            names: String::new(),
-        };
+        let mut parsed = Self { ranges: Vec::new(), names: String::new() };
         let mut room = MAX_BYTES;
         for value in values {
             let value = value.to_str().ok()?;
             room = room.checked_sub(value.len())?;
-            for element in value
-                .split(',')
-                .map(trim)
-                .filter(|element| !element.is_empty())
-            {
+            for element in value.split(',').map(trim).filter(|element| !element.is_empty()) {
                 if parsed.ranges.len() == MAX_RANGES {
                     return None;
                 }
@@ -76,9 +69,7 @@ impl AcceptPayment {
     /// The weight of an offer in thousandths: that of the most specific range that matches, 0 when
     /// none does. Of two ranges for the same thing the first counts.
     pub fn quality(&self, method: &str, intent: &str) -> u16 {
-        let matches = |name: &Option<Range<usize>>, offered: &str| {
-            name.is_none() || self.text(name) == offered
-        };
+        let matches = |name: &Option<Range<usize>>, offered: &str| name.is_none() || self.text(name) == offered;
         self.ranges
             .iter()
             .filter(|range| matches(&range.method, method) && matches(&range.intent, intent))
@@ -106,9 +97,7 @@ impl AcceptPayment {
 
     /// A name of a range, or `*`.
     fn text(&self, name: &Option<Range<usize>>) -> &str {
-        name.clone()
-            .and_then(|name| self.names.get(name))
-            .unwrap_or("*")
+        name.clone().and_then(|name| self.names.get(name)).unwrap_or("*")
     }
 
     fn push(&mut self, element: &str) -> Option<()> {
@@ -129,11 +118,7 @@ impl AcceptPayment {
                 return None;
             }
         }
-        self.ranges.push(PaymentRange {
-            method,
-            intent,
-            quality: quality.unwrap_or(FULL),
-        });
+        self.ranges.push(PaymentRange { method, intent, quality: quality.unwrap_or(FULL) });
         Some(())
     }
 
@@ -156,12 +141,7 @@ impl fmt::Display for AcceptPayment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, range) in self.ranges.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
-            write!(
-                f,
-                "{separator}{}/{}",
-                self.text(&range.method),
-                self.text(&range.intent)
-            )?;
+            write!(f, "{separator}{}/{}", self.text(&range.method), self.text(&range.intent))?;
             if range.quality < FULL {
                 let decimals = format!("{:03}", range.quality);
                 match decimals.trim_end_matches('0') {
@@ -185,11 +165,8 @@ fn thousandths(text: &str) -> Option<u16> {
     if decimals.len() > 3 || !decimals.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let fraction = [100, 10, 1]
-        .into_iter()
-        .zip(decimals.bytes())
-        .map(|(unit, digit)| unit * u16::from(digit - b'0'))
-        .sum::<u16>();
+    let fraction =
+        [100, 10, 1].into_iter().zip(decimals.bytes()).map(|(unit, digit)| unit * u16::from(digit - b'0')).sum::<u16>();
     Some(whole + fraction).filter(|quality| *quality <= FULL)
 }
 
@@ -214,9 +191,7 @@ mod tests {
 
     fn arranged<'o>(header: &str, offers: &[&'o str]) -> Vec<&'o str> {
         let mut offers = offers.to_vec();
-        parse(header)
-            .unwrap()
-            .arrange(&mut offers, |offer| offer.split_once('/').unwrap());
+        parse(header).unwrap().arrange(&mut offers, |offer| offer.split_once('/').unwrap());
         offers
     }
 
@@ -251,24 +226,13 @@ mod tests {
 
     #[test]
     fn a_capital_q_is_a_q() {
-        assert_eq!(
-            parse("tempo/charge;Q=0")
-                .unwrap()
-                .quality("tempo", "charge"),
-            0
-        );
-        assert_eq!(
-            parse("tempo/charge ;\tQ = 0.5")
-                .unwrap()
-                .quality("tempo", "charge"),
-            500
-        );
+        assert_eq!(parse("tempo/charge;Q=0").unwrap().quality("tempo", "charge"), 0);
+        assert_eq!(parse("tempo/charge ;\tQ = 0.5").unwrap().quality("tempo", "charge"), 500);
     }
 
     #[test]
     fn the_most_specific_range_wins_and_not_the_kindest() {
-        let preferences =
-            parse("*/*;q=0.1, */charge;q=0.2, tempo/*;q=0.9, tempo/charge;q=0").unwrap();
+        let preferences = parse("*/*;q=0.1, */charge;q=0.2, tempo/*;q=0.9, tempo/charge;q=0").unwrap();
         assert_eq!(preferences.quality("tempo", "charge"), 0);
         assert_eq!(preferences.quality("tempo", "session"), 900);
         assert_eq!(preferences.quality("stripe", "charge"), 200);
@@ -278,10 +242,7 @@ mod tests {
     #[test]
     fn a_named_method_is_more_specific_than_a_named_intent() {
         // The example of the draft, both ways round.
-        for header in [
-            "tempo/*, solana/*;q=0.6, */session;q=0.3",
-            "*/session;q=0.3, solana/*;q=0.6, tempo/*",
-        ] {
+        for header in ["tempo/*, solana/*;q=0.6, */session;q=0.3", "*/session;q=0.3, solana/*;q=0.6, tempo/*"] {
             let preferences = parse(header).unwrap();
             assert_eq!(preferences.quality("tempo", "session"), 1000, "{header}");
             assert_eq!(preferences.quality("solana", "session"), 600, "{header}");
@@ -292,38 +253,20 @@ mod tests {
 
     #[test]
     fn of_two_ranges_for_the_same_thing_the_first_counts() {
-        assert_eq!(
-            parse("a/b;q=0.2, a/b;q=0.8").unwrap().quality("a", "b"),
-            200
-        );
+        assert_eq!(parse("a/b;q=0.2, a/b;q=0.8").unwrap().quality("a", "b"), 200);
     }
 
     #[test]
     fn offers_are_filtered_and_ordered_as_in_the_draft() {
-        let all = [
-            "tempo/session",
-            "tempo/charge",
-            "stripe/charge",
-            "solana/charge",
-        ];
+        let all = ["tempo/session", "tempo/charge", "stripe/charge", "solana/charge"];
         for (header, expected) in [
             (
                 "tempo/charge, tempo/session, stripe/charge;q=0.5, solana/charge;q=0.3",
-                &[
-                    "tempo/session",
-                    "tempo/charge",
-                    "stripe/charge",
-                    "solana/charge",
-                ][..],
+                &["tempo/session", "tempo/charge", "stripe/charge", "solana/charge"][..],
             ),
             (
                 "tempo/*, solana/*;q=0.6, stripe/charge;q=0.2",
-                &[
-                    "tempo/session",
-                    "tempo/charge",
-                    "solana/charge",
-                    "stripe/charge",
-                ],
+                &["tempo/session", "tempo/charge", "solana/charge", "stripe/charge"],
             ),
             (
                 "tempo/charge, tempo/session;q=0, solana/charge;q=0.8, stripe/charge;q=0.4",
@@ -338,11 +281,7 @@ mod tests {
     #[test]
     fn when_nothing_is_accepted_the_normal_set_stays() {
         let all = ["tempo/charge", "stripe/charge"];
-        for header in [
-            "solana/charge",
-            "*/*;q=0",
-            "tempo/charge;q=0, stripe/*;Q=0.000",
-        ] {
+        for header in ["solana/charge", "*/*;q=0", "tempo/charge;q=0, stripe/*;Q=0.000"] {
             assert_eq!(arranged(header, &all), all, "{header}");
         }
         assert_eq!(arranged("*/*", &[]), Vec::<&str>::new());
@@ -381,10 +320,7 @@ mod tests {
         let lines = ["tempo/charge;q=0.5", "", "stripe/charge, x402/charge;q=0.1"];
         let lines = lines.map(|line| HeaderValue::from_str(line).unwrap());
         let preferences = AcceptPayment::parse(&lines).unwrap();
-        assert_eq!(
-            preferences.to_string(),
-            "tempo/charge;q=0.5, stripe/charge, x402/charge;q=0.1"
-        );
+        assert_eq!(preferences.to_string(), "tempo/charge;q=0.5, stripe/charge, x402/charge;q=0.1");
     }
 
     #[test]

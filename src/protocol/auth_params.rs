@@ -51,9 +51,7 @@ pub fn payment_credential<'h>(
     let mut in_payment = false;
     for value in values {
         let bytes = value.as_bytes();
-        room = room
-            .checked_sub(bytes.len())
-            .ok_or(AuthorizationError::TooLarge)?;
+        room = room.checked_sub(bytes.len()).ok_or(AuthorizationError::TooLarge)?;
         if let Some(only) = sole_payment_token(bytes) {
             token = Some(only);
             count += 1;
@@ -103,11 +101,7 @@ pub fn remove_payment_credentials(headers: &mut HeaderMap) {
     if lines.next().is_some() || sole_payment_token(first.as_bytes()).is_none() {
         let mut in_payment = false;
         let rest = |value| without_payment(value, &mut in_payment);
-        kept = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .filter_map(rest)
-            .collect();
+        kept = headers.get_all(AUTHORIZATION).iter().filter_map(rest).collect();
     }
     headers.remove(AUTHORIZATION);
     for mut value in kept {
@@ -159,9 +153,7 @@ fn sole_payment_token(bytes: &[u8]) -> Option<&str> {
 
 /// Whether the name of the scheme stands anywhere in a text.
 fn mentions_payment(bytes: &[u8]) -> bool {
-    bytes
-        .windows(PAYMENT.len())
-        .any(|window| window.eq_ignore_ascii_case(PAYMENT.as_bytes()))
+    bytes.windows(PAYMENT.len()).any(|window| window.eq_ignore_ascii_case(PAYMENT.as_bytes()))
 }
 
 /// A list ends inside a quoted string.
@@ -216,11 +208,7 @@ impl<'h> ParamValue<'h> {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(quoted.iter().copied().map(char::from).collect()),
         };
-        if text.contains('\\') {
-            Cow::Owned(unescape(&text))
-        } else {
-            text
-        }
+        if text.contains('\\') { Cow::Owned(unescape(&text)) } else { text }
     }
 }
 
@@ -258,13 +246,10 @@ fn unicode_escape(text: &str) -> Option<(char, &str)> {
     if let Some(character) = char::from_u32(first.into()) {
         return Some((character, tail));
     }
-    let pair = tail
-        .strip_prefix('\\')
-        .and_then(unit)
-        .and_then(|(second, tail)| {
-            let character = char::decode_utf16([first, second]).next()?.ok()?;
-            Some((character, tail))
-        });
+    let pair = tail.strip_prefix('\\').and_then(unit).and_then(|(second, tail)| {
+        let character = char::decode_utf16([first, second]).next()?.ok()?;
+        Some((character, tail))
+    });
     Some(pair.unwrap_or((char::REPLACEMENT_CHARACTER, tail)))
 }
 
@@ -286,10 +271,7 @@ pub(crate) fn push_quoted(out: &mut String, name: &str, value: &str) {
                 out.push('\\');
                 out.push(c);
             }
-            Some(c) => c
-                .encode_utf16(&mut [0; 2])
-                .iter()
-                .for_each(|unit| push_unit(out, *unit)),
+            Some(c) => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| push_unit(out, *unit)),
             None => {}
         }
         rest = tail.as_str();
@@ -366,16 +348,8 @@ fn split_at_comma(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Reads an element that has neither white space around it nor commas outside quoted strings.
 fn element(raw: &[u8]) -> Element<'_> {
     let (name, rest) = split_token(raw);
-    let scheme_with = |body| Element {
-        raw,
-        scheme: Some(name),
-        body,
-    };
-    let part_of_the_scheme_before = |body| Element {
-        raw,
-        scheme: None,
-        body,
-    };
+    let scheme_with = |body| Element { raw, scheme: Some(name), body };
+    let part_of_the_scheme_before = |body| Element { raw, scheme: None, body };
     if name.is_empty() {
         return part_of_the_scheme_before(Body::Other);
     }
@@ -404,11 +378,7 @@ fn param<'h>(name: &'h str, rest: &'h [u8]) -> Body<'h> {
         return Body::Other;
     }
     if let [b'"', quoted @ .., b'"'] = value {
-        return if is_quoted_text(quoted) {
-            Body::Param(name, ParamValue::Quoted(quoted))
-        } else {
-            Body::Other
-        };
+        return if is_quoted_text(quoted) { Body::Param(name, ParamValue::Quoted(quoted)) } else { Body::Other };
     }
     match split_token(value) {
         (token, []) if !token.is_empty() => Body::Param(name, ParamValue::Token(token)),
@@ -493,9 +463,7 @@ fn read(bytes: &[u8]) -> std::slice::Iter<'_, u8> {
 
 #[cfg(test)]
 fn read(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &u8> + ExactSizeIterator {
-    bytes
-        .iter()
-        .inspect(|_| tests::BYTES_READ.set(tests::BYTES_READ.get() + 1))
+    bytes.iter().inspect(|_| tests::BYTES_READ.set(tests::BYTES_READ.get() + 1))
 }
 
 #[cfg(test)]
@@ -512,10 +480,7 @@ mod tests {
     }
 
     fn lines(texts: &[&str]) -> Vec<HeaderValue> {
-        texts
-            .iter()
-            .map(|text| HeaderValue::from_bytes(text.as_bytes()).unwrap())
-            .collect()
+        texts.iter().map(|text| HeaderValue::from_bytes(text.as_bytes()).unwrap()).collect()
     }
 
     fn find(texts: &[&str]) -> Result<Option<String>, AuthorizationError> {
@@ -554,12 +519,7 @@ mod tests {
             (&["", "Payment abc"], "abc"),
             (&["Digest username=\"a, Payment b\", Payment abc"], "abc"),
             (&["Digest a=\"\\\", Payment x, \\\"\",Payment abc"], "abc"),
-            (
-                &[
-                    "AWS4-HMAC-SHA256 Credential=A/b/s3, SignedHeaders=host;date, Signature=f, Payment abc",
-                ],
-                "abc",
-            ),
+            (&["AWS4-HMAC-SHA256 Credential=A/b/s3, SignedHeaders=host;date, Signature=f, Payment abc"], "abc"),
         ] {
             assert_eq!(find(texts), Ok(Some(token.to_owned())), "{texts:?}");
         }
@@ -583,9 +543,7 @@ mod tests {
             &["Payment =="],
             &["Digest a=b, payment = \"abc\""],
             &["Digest a=\"never closed"],
-            &[
-                "AWS4-HMAC-SHA256 Credential=A/b/s3/aws4_request, SignedHeaders=host;date, Signature=f",
-            ],
+            &["AWS4-HMAC-SHA256 Credential=A/b/s3/aws4_request, SignedHeaders=host;date, Signature=f"],
             &["caf\u{e9} \u{e9}"],
         ] {
             assert_eq!(find(texts), Ok(None), "{texts:?}");
@@ -633,10 +591,7 @@ mod tests {
     fn the_size_is_capped_over_all_lines() {
         let half = format!("Bearer {}", "a".repeat(MAX_HEADER_BYTES / 2 - 7));
         assert_eq!(find(&[&half, &half]), Ok(None));
-        assert_eq!(
-            find(&[&half, &half, "x"]),
-            Err(AuthorizationError::TooLarge)
-        );
+        assert_eq!(find(&[&half, &half, "x"]), Err(AuthorizationError::TooLarge));
         let large = format!("Payment {}", "a".repeat(MAX_HEADER_BYTES - 7));
         assert_eq!(find(&[&large]), Err(AuthorizationError::TooLarge));
     }
@@ -644,10 +599,7 @@ mod tests {
     #[test]
     fn latin_1_is_a_typed_error_and_no_panic() {
         let value = HeaderValue::from_bytes(b"Payment caf\xe9").unwrap();
-        assert_eq!(
-            payment_credential([&value]),
-            Err(AuthorizationError::Malformed)
-        );
+        assert_eq!(payment_credential([&value]), Err(AuthorizationError::Malformed));
         let value = HeaderValue::from_bytes(b"Basic \xe9, Payment abc").unwrap();
         assert_eq!(payment_credential([&value]), Ok(Some("abc")));
     }
@@ -662,19 +614,13 @@ mod tests {
             (&["Bearer t0ken, Payment abc"], &["Bearer t0ken"]),
             (&["Payment abc, Bearer t0ken"], &["Bearer t0ken"]),
             (&["Bearer t0ken", "Payment abc"], &["Bearer t0ken"]),
-            (
-                &["Payment id=\"a, Digest b\", credential=\"c\", Bearer t0ken"],
-                &["Bearer t0ken"],
-            ),
+            (&["Payment id=\"a, Digest b\", credential=\"c\", Bearer t0ken"], &["Bearer t0ken"]),
             (&["Payment abc", "id=\"x\", Basic Zm9v"], &["Basic Zm9v"]),
             (
                 &["Digest  username=\"a, Payment b\" ,\trealm = \"\\\"\", Payment abc"],
                 &["Digest  username=\"a, Payment b\", realm = \"\\\"\""],
             ),
-            (
-                &["Digest username=\"a, Payment b\" ,realm=x"],
-                &["Digest username=\"a, Payment b\" ,realm=x"],
-            ),
+            (&["Digest username=\"a, Payment b\" ,realm=x"], &["Digest username=\"a, Payment b\" ,realm=x"]),
             (&["Bearer \"never closed, Payment abc"], &[]),
             (&["Bearer \"never closed"], &["Bearer \"never closed"]),
         ] {
@@ -707,46 +653,29 @@ mod tests {
             (r#"\"a\,b\c\\"#, r#""a,bc\"#),
             (r"api\u0061", "apia"),
         ] {
-            assert_eq!(
-                ParamValue::Quoted(quoted.as_bytes()).decode(),
-                text,
-                "{quoted}"
-            );
+            assert_eq!(ParamValue::Quoted(quoted.as_bytes()).decode(), text, "{quoted}");
         }
-        assert_eq!(
-            ParamValue::Quoted(b"caf\xe9 \\u2014").decode(),
-            "caf\u{e9} \u{2014}"
-        );
+        assert_eq!(ParamValue::Quoted(b"caf\xe9 \\u2014").decode(), "caf\u{e9} \u{2014}");
     }
 
     #[test]
     fn what_is_written_is_one_ascii_line() {
         let mut out = String::new();
         push_quoted(&mut out, "a", "x\"y\\z\t\r\n\0\u{7f}\u{e9}\u{1f600}");
-        assert_eq!(
-            out,
-            r#"a="x\"y\\z	\u000d\u000a\u0000\u007f\u00e9\ud83d\ude00""#
-        );
+        assert_eq!(out, r#"a="x\"y\\z	\u000d\u000a\u0000\u007f\u00e9\ud83d\ude00""#);
     }
 
     /// Every byte is looked at a bounded number of times, whatever the header says.
     #[test]
     fn the_work_is_linear() {
-        let unit = [
-            "\"", ",", " ", "=", "\\", "\\\"", "a", "a ", "a=", "a,", ", \"", "\",", "Payment ",
-            "Payment,",
-        ];
+        let unit = ["\"", ",", " ", "=", "\\", "\\\"", "a", "a ", "a=", "a,", ", \"", "\",", "Payment ", "Payment,"];
         for (first, second) in unit.iter().flat_map(|a| unit.iter().map(move |b| (a, b))) {
-            let line =
-                format!("{first}{second}").repeat(MAX_HEADER_BYTES / (first.len() + second.len()));
+            let line = format!("{first}{second}").repeat(MAX_HEADER_BYTES / (first.len() + second.len()));
             let value = HeaderValue::from_str(&line).unwrap();
             BYTES_READ.set(0);
             let _ = payment_credential([&value]);
             let read = BYTES_READ.get();
-            assert!(
-                read <= 8 * line.len(),
-                "{first:?} {second:?}: {read} bytes read"
-            );
+            assert!(read <= 8 * line.len(), "{first:?} {second:?}: {read} bytes read");
         }
     }
 

@@ -11,11 +11,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD
 /// deployed clients use both; the two alphabets mixed are not, and neither are stray bits.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
-    let engine = if text.contains(['+', '/']) {
-        &STANDARD
-    } else {
-        &URL_SAFE_NO_PAD
-    };
+    let engine = if text.contains(['+', '/']) { &STANDARD } else { &URL_SAFE_NO_PAD };
     engine.decode(text).ok()
 }
 
@@ -23,10 +19,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 /// end at most. It may still not decode.
 pub(super) fn is_plausible(text: &str) -> bool {
     let digits = text.trim_end_matches('=').as_bytes();
-    !digits.is_empty()
-        && digits
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/'))
+    !digits.is_empty() && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/'))
 }
 
 #[cfg(test)]
@@ -49,16 +42,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_read() {
-        for text in [
-            "e3 0",
-            "e3\n0",
-            "e",
-            "=e30",
-            "e=30",
-            "-/8",
-            "e31",
-            "caf\u{e9}",
-        ] {
+        for text in ["e3 0", "e3\n0", "e", "=e30", "e=30", "-/8", "e31", "caf\u{e9}"] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

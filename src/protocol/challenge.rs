@@ -111,9 +111,7 @@ impl Challenge {
     ///
     /// # Errors
     /// `TooLarge`; and what is wrong with the first one when none of several can be read.
-    pub fn parse_all<'h>(
-        values: impl IntoIterator<Item = &'h HeaderValue>,
-    ) -> Result<Vec<Self>, ChallengeError> {
+    pub fn parse_all<'h>(values: impl IntoIterator<Item = &'h HeaderValue>) -> Result<Vec<Self>, ChallengeError> {
         let mut found = Found::default();
         let mut first_error = None;
         for value in values {
@@ -148,10 +146,7 @@ impl Challenge {
     pub fn to_header_value(&self) -> Result<HeaderValue, ChallengeError> {
         self.check()?;
         let params = self.params();
-        let size = params
-            .iter()
-            .flatten()
-            .map(|(name, value)| name.len() + value.len() + 5);
+        let size = params.iter().flatten().map(|(name, value)| name.len() + value.len() + 5);
         let mut out = String::with_capacity("Payment ".len() + size.sum::<usize>());
         for (name, value) in params.into_iter().flatten() {
             if value.contains(['\r', '\n']) {
@@ -204,9 +199,7 @@ impl Challenge {
             Some(("intent", self.intent.as_str())),
             Some(("request", &self.request)),
             self.expires.as_deref().map(|text| ("expires", text)),
-            self.description
-                .as_deref()
-                .map(|text| ("description", text)),
+            self.description.as_deref().map(|text| ("description", text)),
             self.digest.as_deref().map(|text| ("digest", text)),
             self.opaque.as_deref().map(|text| ("opaque", text)),
         ]
@@ -216,26 +209,17 @@ impl Challenge {
         if self.id.is_empty() {
             return Err(ChallengeError::Missing("id"));
         }
-        let request =
-            base64url::decode(&self.request).and_then(|json| String::from_utf8(json).ok());
+        let request = base64url::decode(&self.request).and_then(|json| String::from_utf8(json).ok());
         if !request.is_some_and(|json| json::is_object(&json) && json::has_unique_members(&json)) {
             return Err(ChallengeError::Invalid("request"));
         }
-        if self
-            .expires
-            .as_deref()
-            .is_some_and(|text| text.parse::<Timestamp>().is_err())
-        {
+        if self.expires.as_deref().is_some_and(|text| text.parse::<Timestamp>().is_err()) {
             return Err(ChallengeError::Invalid("expires"));
         }
         if self.digest.as_deref().is_some_and(|text| !is_digest(text)) {
             return Err(ChallengeError::Invalid("digest"));
         }
-        if self
-            .opaque
-            .as_deref()
-            .is_some_and(|text| !base64url::is_plausible(text))
-        {
+        if self.opaque.as_deref().is_some_and(|text| !base64url::is_plausible(text)) {
             return Err(ChallengeError::Invalid("opaque"));
         }
         Ok(())
@@ -250,7 +234,7 @@ impl Challenge {
 pub fn authorization(
     challenge: &Challenge,
     source: Option<&str>,
-    payload: &impl Serialize,
+    payload: &(impl Serialize + ?Sized),
 ) -> Result<HeaderValue, ChallengeError> {
     #[derive(Serialize)]
     struct Wire<'a> {
@@ -269,28 +253,19 @@ pub fn authorization(
     }
 
     let no_payload = |_| ChallengeError::Payload;
-    let payload = serde_json::to_string(payload)
-        .map(Zeroizing::new)
-        .map_err(no_payload)?;
+    let payload = serde_json::to_string(payload).map(Zeroizing::new).map_err(no_payload)?;
     if !json::is_object(&payload) || !json::has_unique_members(&payload) {
         return Err(ChallengeError::Payload);
     }
     let payload = serde_json::from_str(&payload).map_err(no_payload)?;
-    let wire = Wire {
-        challenge: Echo(challenge),
-        payload,
-        source,
-    };
-    let json = serde_json::to_vec(&wire)
-        .map(Zeroizing::new)
-        .map_err(no_payload)?;
+    let wire = Wire { challenge: Echo(challenge), payload, source };
+    let json = serde_json::to_vec(&wire).map(Zeroizing::new).map_err(no_payload)?;
     let mut value = String::from("Payment ");
     URL_SAFE_NO_PAD.encode_string(&*json, &mut value);
     if value.len() > MAX_HEADER_BYTES {
         return Err(ChallengeError::TooLarge);
     }
-    let mut value =
-        HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ChallengeError::Syntax)?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ChallengeError::Syntax)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -303,8 +278,7 @@ fn is_digest(text: &str) -> bool {
     };
     match value.strip_prefix(':') {
         Some(value) => {
-            matches!(algorithm, "sha-256" | "sha-512")
-                && value.strip_suffix(':').is_some_and(base64url::is_plausible)
+            matches!(algorithm, "sha-256" | "sha-512") && value.strip_suffix(':').is_some_and(base64url::is_plausible)
         }
         None => algorithm == "sha-256" && base64url::is_plausible(value),
     }
@@ -361,17 +335,7 @@ struct Params<'h> {
 }
 
 /// In the order of [`Params::known`].
-const NAMES: [&str; 9] = [
-    "id",
-    "realm",
-    "method",
-    "intent",
-    "request",
-    "expires",
-    "digest",
-    "description",
-    "opaque",
-];
+const NAMES: [&str; 9] = ["id", "realm", "method", "intent", "request", "expires", "digest", "description", "opaque"];
 
 impl<'h> Params<'h> {
     fn take(&mut self, body: Body<'h>) {
@@ -386,26 +350,15 @@ impl<'h> Params<'h> {
     }
 
     fn insert(&mut self, name: &'h str, value: ParamValue<'h>) -> Result<(), ChallengeError> {
-        let known = NAMES
-            .iter()
-            .zip(&mut self.known)
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let known = NAMES.iter().zip(&mut self.known).find(|(known, _)| known.eq_ignore_ascii_case(name));
         match known {
             Some((_, Some(_))) => Err(ChallengeError::Duplicate),
             Some((_, slot)) => {
                 *slot = Some(value);
                 Ok(())
             }
-            None if self
-                .unknown
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name)) =>
-            {
-                Err(ChallengeError::Duplicate)
-            }
-            None if self.unknown.len() >= MAX_UNKNOWN_PARAMS => {
-                Err(ChallengeError::TooManyParameters)
-            }
+            None if self.unknown.iter().any(|known| known.eq_ignore_ascii_case(name)) => Err(ChallengeError::Duplicate),
+            None if self.unknown.len() >= MAX_UNKNOWN_PARAMS => Err(ChallengeError::TooManyParameters),
             None => {
                 self.unknown.push(name);
                 Ok(())
@@ -417,27 +370,14 @@ impl<'h> Params<'h> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let [
-            id,
-            realm,
-            method,
-            intent,
-            request,
-            expires,
-            digest,
-            description,
-            opaque,
-        ] = self
-            .known
-            .map(|value| value.map(|value| Cow::into_owned(value.decode())));
+        let [id, realm, method, intent, request, expires, digest, description, opaque] =
+            self.known.map(|value| value.map(|value| Cow::into_owned(value.decode())));
         let missing = ChallengeError::Missing;
         let challenge = Challenge {
             id: id.ok_or(missing("id"))?,
             realm: realm.ok_or(missing("realm"))?,
-            method: MethodId::new(method.ok_or(missing("method"))?)
-                .map_err(|_| ChallengeError::Invalid("method"))?,
-            intent: Intent::new(intent.ok_or(missing("intent"))?)
-                .map_err(|_| ChallengeError::Invalid("intent"))?,
+            method: MethodId::new(method.ok_or(missing("method"))?).map_err(|_| ChallengeError::Invalid("method"))?,
+            intent: Intent::new(intent.ok_or(missing("intent"))?).map_err(|_| ChallengeError::Invalid("intent"))?,
             request: request.ok_or(missing("request"))?,
             expires,
             digest,
@@ -458,8 +398,7 @@ mod tests {
     use super::*;
     use crate::protocol::{CredentialBytes, jcs, payment_credential};
 
-    const MINIMAL: &str =
-        r#"id="abc", realm="api", method="tempo", intent="charge", request="e30""#;
+    const MINIMAL: &str = r#"id="abc", realm="api", method="tempo", intent="charge", request="e30""#;
 
     fn parse(params: &str) -> Result<Challenge, ChallengeError> {
         Challenge::parse(&format!("Payment {params}"))
@@ -470,37 +409,20 @@ mod tests {
     }
 
     fn parse_all(lines: &[&str]) -> Result<Vec<String>, ChallengeError> {
-        let lines: Vec<_> = lines
-            .iter()
-            .map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap())
-            .collect();
-        Challenge::parse_all(&lines)
-            .map(|all| all.into_iter().map(|challenge| challenge.id).collect())
+        let lines: Vec<_> = lines.iter().map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap()).collect();
+        Challenge::parse_all(&lines).map(|all| all.into_iter().map(|challenge| challenge.id).collect())
     }
 
     #[test]
     fn parameters_are_written_in_one_order() {
         let full = r#"Payment id="abc", realm="api", method="tempo", intent="charge", request="e30", expires="2025-01-15T12:05:00Z", description="d", digest="sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:", opaque="e30""#;
-        assert_eq!(
-            Challenge::parse(full).unwrap().to_header_value().unwrap(),
-            full
-        );
+        assert_eq!(Challenge::parse(full).unwrap().to_header_value().unwrap(), full);
     }
 
     #[test]
     fn duplicates_are_refused_in_any_case_known_or_not() {
-        for more in [
-            r#"id="b""#,
-            r#"ID="b""#,
-            r#"Id=abc"#,
-            "foo=1, FOO=2",
-            "header=a, header=b",
-        ] {
-            assert_eq!(
-                parse(&format!("{MINIMAL}, {more}")),
-                Err(ChallengeError::Duplicate),
-                "{more}"
-            );
+        for more in [r#"id="b""#, r#"ID="b""#, r#"Id=abc"#, "foo=1, FOO=2", "header=a, header=b"] {
+            assert_eq!(parse(&format!("{MINIMAL}, {more}")), Err(ChallengeError::Duplicate), "{more}");
         }
     }
 
@@ -545,11 +467,7 @@ mod tests {
             "\u{a0}Payment id=\"abc\"",
             "PaymentX id=\"abc\"",
         ] {
-            assert_eq!(
-                Challenge::parse(value),
-                Err(ChallengeError::NotPayment),
-                "{value:?}"
-            );
+            assert_eq!(Challenge::parse(value), Err(ChallengeError::NotPayment), "{value:?}");
         }
         let value = format!("Payment {MINIMAL}, payment {MINIMAL}");
         assert_eq!(Challenge::parse(&value), Err(ChallengeError::Multiple));
@@ -560,40 +478,9 @@ mod tests {
         for (name, values) in [
             ("method", &["Tempo", "1tempo", "*", "", "te mpo"][..]),
             ("intent", &["payment plan", "charge|x", "a_b", ""]),
-            (
-                "request",
-                &[
-                    "",
-                    "e30|e30",
-                    "W10",
-                    "bm90IGpzb24",
-                    "bnVsbA",
-                    "eyJhIjoxLCJhIjoyfQ",
-                    "_w",
-                ],
-            ),
-            (
-                "expires",
-                &[
-                    "",
-                    "not-a-date",
-                    "2025-01-15|12:00:00Z",
-                    "2025-01-15 12:00:00Z",
-                    "2025-01-15T12:00:00Z|x",
-                ],
-            ),
-            (
-                "digest",
-                &[
-                    "",
-                    "sha-512=abc",
-                    "md5=:abc:",
-                    "sha-256=X|y",
-                    "sha-256=",
-                    "sha-256=::",
-                    "sha-256=:a",
-                ],
-            ),
+            ("request", &["", "e30|e30", "W10", "bm90IGpzb24", "bnVsbA", "eyJhIjoxLCJhIjoyfQ", "_w"]),
+            ("expires", &["", "not-a-date", "2025-01-15|12:00:00Z", "2025-01-15 12:00:00Z", "2025-01-15T12:00:00Z|x"]),
+            ("digest", &["", "sha-512=abc", "md5=:abc:", "sha-256=X|y", "sha-256=", "sha-256=::", "sha-256=:a"]),
             ("opaque", &["", "not base64url", "a|b", "caf\u{e9}"]),
         ] {
             for value in values {
@@ -603,11 +490,7 @@ mod tests {
                 }
                 params.push(format!("{name}=\"{value}\""));
                 let found = parse(&params.join(", "));
-                assert_eq!(
-                    found,
-                    Err(ChallengeError::Invalid(name)),
-                    "{name} {value:?}"
-                );
+                assert_eq!(found, Err(ChallengeError::Invalid(name)), "{name} {value:?}");
             }
         }
     }
@@ -617,22 +500,10 @@ mod tests {
         let good = |id: &str| format!("Payment {}", MINIMAL.replace("abc", id));
         let bad = format!("Payment {}", MINIMAL.replace("charge", "payment plan"));
         let (a, b) = (good("a"), good("b"));
-        assert_eq!(
-            parse_all(&[&format!("{bad}, {a}"), &bad, &b]),
-            Ok(vec!["a".into(), "b".into()])
-        );
-        assert_eq!(
-            parse_all(&[&a, "Payment id=\"open", &b]),
-            Ok(vec!["a".into(), "b".into()])
-        );
-        assert_eq!(
-            parse_all(&[&bad, "Payment"]),
-            Err(ChallengeError::Invalid("intent"))
-        );
-        assert_eq!(
-            parse_all(&["Payment id=\"open"]),
-            Err(ChallengeError::Syntax)
-        );
+        assert_eq!(parse_all(&[&format!("{bad}, {a}"), &bad, &b]), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(parse_all(&[&a, "Payment id=\"open", &b]), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(parse_all(&[&bad, "Payment"]), Err(ChallengeError::Invalid("intent")));
+        assert_eq!(parse_all(&["Payment id=\"open"]), Err(ChallengeError::Syntax));
         assert_eq!(parse_all(&["Payment abc"]), Err(ChallengeError::Syntax));
         assert_eq!(parse_all(&["Basic realm=x", ""]), Ok(vec![]));
         assert_eq!(parse_all(&[]), Ok(vec![]));
@@ -655,33 +526,16 @@ mod tests {
     fn the_size_and_the_parameters_are_capped() {
         let large = format!("Payment {MINIMAL}, a=\"{}\"", "x".repeat(MAX_HEADER_BYTES));
         assert_eq!(Challenge::parse(&large), Err(ChallengeError::TooLarge));
-        assert_eq!(
-            parse_all(&["Payment ", &large]),
-            Err(ChallengeError::TooLarge)
-        );
-        let many = |count: usize| {
-            (0..count).fold(MINIMAL.to_owned(), |params, index| {
-                format!("{params}, p{index}=x")
-            })
-        };
+        assert_eq!(parse_all(&["Payment ", &large]), Err(ChallengeError::TooLarge));
+        let many = |count: usize| (0..count).fold(MINIMAL.to_owned(), |params, index| format!("{params}, p{index}=x"));
         assert_eq!(parse(&many(MAX_UNKNOWN_PARAMS)), Ok(minimal()));
-        assert_eq!(
-            parse(&many(MAX_UNKNOWN_PARAMS + 1)),
-            Err(ChallengeError::TooManyParameters)
-        );
+        assert_eq!(parse(&many(MAX_UNKNOWN_PARAMS + 1)), Err(ChallengeError::TooManyParameters));
     }
 
     #[test]
     fn latin_1_and_utf_8_are_both_read() {
         for description in [&b"caf\xe9"[..], b"caf\xc3\xa9"] {
-            let line = [
-                b"Payment ",
-                MINIMAL.as_bytes(),
-                b", description=\"",
-                description,
-                b"\"",
-            ]
-            .concat();
+            let line = [b"Payment ", MINIMAL.as_bytes(), b", description=\"", description, b"\""].concat();
             let line = HeaderValue::from_bytes(&line).unwrap();
             let all = Challenge::parse_all([&line]).unwrap();
             assert_eq!(all[0].description.as_deref(), Some("caf\u{e9}"));
@@ -691,22 +545,10 @@ mod tests {
     #[test]
     fn line_ends_never_reach_a_header() {
         for text in ["a\r\nb", "a\nb", "a\r"] {
-            let challenge = Challenge {
-                description: Some(text.to_owned()),
-                ..minimal()
-            };
-            assert_eq!(
-                challenge.to_header_value(),
-                Err(ChallengeError::LineEnd("description"))
-            );
-            let challenge = Challenge {
-                id: text.to_owned(),
-                ..minimal()
-            };
-            assert_eq!(
-                challenge.to_header_value(),
-                Err(ChallengeError::LineEnd("id"))
-            );
+            let challenge = Challenge { description: Some(text.to_owned()), ..minimal() };
+            assert_eq!(challenge.to_header_value(), Err(ChallengeError::LineEnd("description")));
+            let challenge = Challenge { id: text.to_owned(), ..minimal() };
+            assert_eq!(challenge.to_header_value(), Err(ChallengeError::LineEnd("id")));
         }
     }
 
@@ -714,30 +556,12 @@ mod tests {
     fn what_would_not_be_read_is_not_written() {
         let base = minimal();
         for challenge in [
-            Challenge {
-                id: String::new(),
-                ..base.clone()
-            },
-            Challenge {
-                request: "W10".to_owned(),
-                ..base.clone()
-            },
-            Challenge {
-                expires: Some("tomorrow".to_owned()),
-                ..base.clone()
-            },
-            Challenge {
-                digest: Some("sha-512=abc".to_owned()),
-                ..base.clone()
-            },
-            Challenge {
-                opaque: Some("a|b".to_owned()),
-                ..base.clone()
-            },
-            Challenge {
-                realm: "\u{7f}".repeat(MAX_HEADER_BYTES / 6),
-                ..base
-            },
+            Challenge { id: String::new(), ..base.clone() },
+            Challenge { request: "W10".to_owned(), ..base.clone() },
+            Challenge { expires: Some("tomorrow".to_owned()), ..base.clone() },
+            Challenge { digest: Some("sha-512=abc".to_owned()), ..base.clone() },
+            Challenge { opaque: Some("a|b".to_owned()), ..base.clone() },
+            Challenge { realm: "\u{7f}".repeat(MAX_HEADER_BYTES / 6), ..base },
         ] {
             assert!(challenge.to_header_value().is_err());
         }
@@ -752,50 +576,23 @@ mod tests {
             ..minimal()
         };
         assert_eq!(challenge.request_as::<Value>(), Ok(json!({"amount": "1"})));
-        assert_eq!(
-            challenge.request_as::<String>(),
-            Err(ChallengeError::Invalid("request"))
-        );
-        assert_eq!(
-            challenge.opaque_members(),
-            Ok(BTreeMap::from([("pi".into(), "pi_1".into())]))
-        );
-        assert_eq!(
-            challenge.expires_at().unwrap().to_string(),
-            "2025-01-15T10:05:00Z"
-        );
+        assert_eq!(challenge.request_as::<String>(), Err(ChallengeError::Invalid("request")));
+        assert_eq!(challenge.opaque_members(), Ok(BTreeMap::from([("pi".into(), "pi_1".into())])));
+        assert_eq!(challenge.expires_at().unwrap().to_string(), "2025-01-15T10:05:00Z");
         assert_eq!(minimal().opaque_members(), Ok(BTreeMap::new()));
-        for opaque in [
-            "eyJhIjoxfQ",
-            "eyJhIjoiYiIsImEiOiJjIn0",
-            "eXkgd3Jvbmc",
-            "W10",
-        ] {
-            let challenge = Challenge {
-                opaque: Some(opaque.to_owned()),
-                ..minimal()
-            };
-            assert_eq!(
-                challenge.opaque_members(),
-                Err(ChallengeError::Invalid("opaque")),
-                "{opaque}"
-            );
+        for opaque in ["eyJhIjoxfQ", "eyJhIjoiYiIsImEiOiJjIn0", "eXkgd3Jvbmc", "W10"] {
+            let challenge = Challenge { opaque: Some(opaque.to_owned()), ..minimal() };
+            assert_eq!(challenge.opaque_members(), Err(ChallengeError::Invalid("opaque")), "{opaque}");
         }
     }
 
     #[test]
     fn a_proof_that_is_no_object_is_not_sent() {
         for payload in [json!("x"), json!([]), json!(null)] {
-            assert_eq!(
-                authorization(&minimal(), None, &payload),
-                Err(ChallengeError::Payload)
-            );
+            assert_eq!(authorization(&minimal(), None, &payload), Err(ChallengeError::Payload));
         }
         let large = json!({"a": "x".repeat(MAX_HEADER_BYTES)});
-        assert_eq!(
-            authorization(&minimal(), None, &large),
-            Err(ChallengeError::TooLarge)
-        );
+        assert_eq!(authorization(&minimal(), None, &large), Err(ChallengeError::TooLarge));
     }
 
     /// Text without line ends, mostly of characters that need care.

@@ -72,10 +72,7 @@ impl CredentialBytes {
             return Err(CredentialError::Payload);
         }
         let challenge = wire.challenge;
-        if challenge.id.is_empty()
-            || !MethodId::is_valid(&challenge.method)
-            || !Intent::is_valid(&challenge.intent)
-        {
+        if challenge.id.is_empty() || !MethodId::is_valid(&challenge.method) || !Intent::is_valid(&challenge.intent) {
             return Err(CredentialError::Challenge);
         }
         Ok(Credential {
@@ -126,9 +123,7 @@ pub struct Credential<'a> {
 
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("challenge", &self.challenge)
-            .finish_non_exhaustive()
+        f.debug_struct("Credential").field("challenge", &self.challenge).finish_non_exhaustive()
     }
 }
 
@@ -234,8 +229,7 @@ mod tests {
 
     use super::*;
 
-    const CHALLENGE: &str =
-        r#""id":"abc","realm":"api","method":"tempo","intent":"charge","request":"e30""#;
+    const CHALLENGE: &str = r#""id":"abc","realm":"api","method":"tempo","intent":"charge","request":"e30""#;
 
     fn decode(json: &str) -> CredentialBytes {
         CredentialBytes::decode(&URL_SAFE_NO_PAD.encode(json)).unwrap()
@@ -252,17 +246,11 @@ mod tests {
         ));
         let credential = bytes.parse().unwrap();
         assert!(matches!(credential.challenge.id, Cow::Borrowed("abc")));
-        assert!(matches!(
-            credential.challenge.opaque,
-            Some(Cow::Borrowed("e30"))
-        ));
+        assert!(matches!(credential.challenge.opaque, Some(Cow::Borrowed("e30"))));
         assert!(matches!(credential.source, Some(Cow::Borrowed("did:x"))));
         assert_eq!(credential.challenge.expires, None);
         assert_eq!(credential.payload, r#"{"a":"\u0062"}"#);
-        assert_eq!(
-            bytes.text(bytes.payload_range(&credential)),
-            credential.payload
-        );
+        assert_eq!(bytes.text(bytes.payload_range(&credential)), credential.payload);
     }
 
     #[test]
@@ -271,20 +259,12 @@ mod tests {
             format!(r#"{{"challenge":{{{CHALLENGE},"id":"d"}},"payload":{{}}}}"#),
             format!(r#"{{"challenge":{{{CHALLENGE},"i\u0064":"d"}},"payload":{{}}}}"#),
             format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{}},"payload":{{}}}}"#),
-            format!(
-                r#"{{"challenge":{{{CHALLENGE}}},"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#
-            ),
-            format!(
-                r#"{{"challenge":{{{CHALLENGE},"opaque":{{"a":"b","a":"c"}}}},"payload":{{}}}}"#
-            ),
+            format!(r#"{{"challenge":{{{CHALLENGE}}},"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#),
+            format!(r#"{{"challenge":{{{CHALLENGE},"opaque":{{"a":"b","a":"c"}}}},"payload":{{}}}}"#),
         ] {
             assert_eq!(error(&json), CredentialError::Json, "{json}");
         }
-        for payload in [
-            r#"{"a":1,"a":2}"#,
-            r#"{"a":{"b":1,"\u0062":2}}"#,
-            r#"{"a":[{"b":1,"b":1}]}"#,
-        ] {
+        for payload in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"\u0062":2}}"#, r#"{"a":[{"b":1,"b":1}]}"#] {
             let json = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{payload}}}"#);
             assert_eq!(error(&json), CredentialError::Payload, "{json}");
         }
@@ -308,8 +288,7 @@ mod tests {
             ("charge", "charge|x"),
             ("charge", ""),
         ] {
-            let json =
-                format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#).replace(from, to);
+            let json = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#).replace(from, to);
             assert_eq!(error(&json), CredentialError::Challenge, "{json}");
         }
     }
@@ -327,16 +306,10 @@ mod tests {
         ] {
             assert_eq!(error(json), CredentialError::Json, "{json}");
         }
-        let deep = format!(
-            r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1}}"#,
-            r#"{"a":"#.repeat(5_000)
-        );
+        let deep = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1}}"#, r#"{"a":"#.repeat(5_000));
         assert_eq!(error(&deep), CredentialError::Json);
-        let deep = format!(
-            r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1{}}}"#,
-            r#"{"a":"#.repeat(1_000),
-            "}".repeat(1_000)
-        );
+        let deep =
+            format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1{}}}"#, r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
         assert_eq!(error(&deep), CredentialError::Payload);
     }
 
@@ -344,25 +317,14 @@ mod tests {
     fn the_size_is_capped_before_decoding() {
         // Nothing of this is base64, so the cap must come first.
         let large = "!".repeat(MAX_HEADER_BYTES + 1);
-        assert_eq!(
-            CredentialBytes::decode(&large).unwrap_err(),
-            CredentialError::TooLarge
-        );
-        assert_eq!(
-            CredentialBytes::decode("!").unwrap_err(),
-            CredentialError::Base64
-        );
-        assert_eq!(
-            CredentialBytes::decode("_w").unwrap_err(),
-            CredentialError::Json
-        );
+        assert_eq!(CredentialBytes::decode(&large).unwrap_err(), CredentialError::TooLarge);
+        assert_eq!(CredentialBytes::decode("!").unwrap_err(), CredentialError::Base64);
+        assert_eq!(CredentialBytes::decode("_w").unwrap_err(), CredentialError::Json);
     }
 
     #[test]
     fn debug_prints_no_proof() {
-        let bytes = decode(&format!(
-            r#"{{"challenge":{{{CHALLENGE}}},"payload":{{"spt":"hush"}}}}"#
-        ));
+        let bytes = decode(&format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{"spt":"hush"}}}}"#));
         let credential = bytes.parse().unwrap();
         assert!(!format!("{bytes:?} {credential:?}").contains("hush"));
     }

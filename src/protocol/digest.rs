@@ -128,10 +128,7 @@ mod tests {
     #[test]
     fn written_as_rfc_9530_has_it() {
         assert_eq!(ContentDigest::of(b"hello").to_string(), HELLO);
-        assert_eq!(
-            ContentDigest::of(b"").to_string(),
-            "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
-        );
+        assert_eq!(ContentDigest::of(b"").to_string(), "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
         assert_eq!(HELLO.len(), ContentDigest::TEXT_LEN);
     }
 

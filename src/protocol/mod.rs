@@ -6,6 +6,9 @@ mod base64url;
 mod challenge;
 mod credential;
 mod digest;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod ids;
 pub mod jcs;

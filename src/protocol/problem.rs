@@ -60,10 +60,7 @@ macro_rules! core {
 
 macro_rules! ours {
     ($variant:literal) => {
-        concat!(
-            "https://docs.rs/tower-mpp/latest/tower_mpp/protocol/enum.ProblemType.html#variant.",
-            $variant
-        )
+        concat!("https://docs.rs/tower-mpp/latest/tower_mpp/protocol/enum.ProblemType.html#variant.", $variant)
     };
 }
 
@@ -155,13 +152,7 @@ impl Problem {
 
     /// A problem with the status of its type.
     pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            status: kind.status(),
-            detail: detail.into(),
-            challenge_id: None,
-            extra: Map::new(),
-        }
+        Self { kind, status: kind.status(), detail: detail.into(), challenge_id: None, extra: Map::new() }
     }
 
     /// Names the challenge that the problem is about.
@@ -218,11 +209,7 @@ impl Problem {
     /// Bytes of the body at most, without additional members.
     fn size(&self) -> usize {
         // An escaped character takes six bytes at most.
-        let escapes = self
-            .detail
-            .bytes()
-            .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
-            .count();
+        let escapes = self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count();
         r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len()
             + self.kind.uri().len()
             + self.kind.title().len()
@@ -283,10 +270,7 @@ mod tests {
         for kind in ALL {
             for detail in ["", "plain", "\"\\\n\r\t\u{0}\u{1f}\u{7f}\u{e9}\u{1f600}"] {
                 let problem = Problem::new(kind, detail).status(u16::MAX);
-                for problem in [
-                    problem.clone(),
-                    problem.challenge_id(ChallengeId::from_bytes([7; 32])),
-                ] {
+                for problem in [problem.clone(), problem.challenge_id(ChallengeId::from_bytes([7; 32]))] {
                     let json = problem.to_json();
                     assert!(json.len() <= problem.size(), "{kind:?} {detail:?}");
                     let value: Value = serde_json::from_slice(&json).unwrap();
@@ -315,10 +299,7 @@ mod tests {
         for kind in ALL.into_iter().filter(|kind| kind.uri() == "about:blank") {
             let status = http::StatusCode::from_u16(kind.status()).unwrap();
             // RFC 9110 has renamed 413.
-            let phrase = status
-                .canonical_reason()
-                .unwrap()
-                .replace("Payload", "Content");
+            let phrase = status.canonical_reason().unwrap().replace("Payload", "Content");
             assert_eq!(kind.title(), phrase, "{kind:?}");
         }
     }
@@ -334,9 +315,7 @@ mod tests {
 
     #[test]
     fn only_the_seven_types_of_the_draft_stand_under_its_uri() {
-        let core = ALL
-            .into_iter()
-            .filter(|kind| kind.uri().starts_with("https://paymentauth.org/"));
+        let core = ALL.into_iter().filter(|kind| kind.uri().starts_with("https://paymentauth.org/"));
         assert_eq!(core.count(), 7);
     }
 }

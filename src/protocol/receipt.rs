@@ -53,13 +53,7 @@ pub struct Receipt {
 impl Receipt {
     /// A receipt without optional members.
     pub fn new(method: MethodId, timestamp: Timestamp, reference: impl Into<String>) -> Self {
-        Self {
-            method,
-            timestamp,
-            reference: reference.into(),
-            challenge_id: None,
-            extra: Map::new(),
-        }
+        Self { method, timestamp, reference: reference.into(), challenge_id: None, extra: Map::new() }
     }
 
     /// Writes the receipt as a `Payment-Receipt` value, marked sensitive.
@@ -84,8 +78,7 @@ impl Receipt {
         if value.len() > MAX_RECEIPT_BYTES {
             return Err(ReceiptError::TooLarge);
         }
-        let mut value =
-            HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ReceiptError::Base64)?;
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ReceiptError::Base64)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -104,21 +97,8 @@ impl Receipt {
             return Err(ReceiptError::Json);
         }
         let wire: OwnedWire = serde_json::from_str(text).map_err(|_| ReceiptError::Json)?;
-        let OwnedWire {
-            status: Status::Success,
-            method,
-            timestamp,
-            reference,
-            challenge_id,
-            extra,
-        } = wire;
-        Ok(Self {
-            method,
-            timestamp,
-            reference,
-            challenge_id,
-            extra,
-        })
+        let OwnedWire { status: Status::Success, method, timestamp, reference, challenge_id, extra } = wire;
+        Ok(Self { method, timestamp, reference, challenge_id, extra })
     }
 }
 
@@ -176,11 +156,7 @@ mod tests {
     use super::*;
 
     fn receipt() -> Receipt {
-        Receipt::new(
-            MethodId::new("stripe").unwrap(),
-            "2025-01-15T12:00:00Z".parse().unwrap(),
-            "pi_1",
-        )
+        Receipt::new(MethodId::new("stripe").unwrap(), "2025-01-15T12:00:00Z".parse().unwrap(), "pi_1")
     }
 
     fn decoded(value: &HeaderValue) -> String {
@@ -195,9 +171,7 @@ mod tests {
     fn members_stand_in_the_order_of_the_draft() {
         let mut receipt = receipt();
         receipt.challenge_id = Some("abc".to_owned());
-        receipt
-            .extra
-            .insert("externalId".to_owned(), json!("order-1"));
+        receipt.extra.insert("externalId".to_owned(), json!("order-1"));
         let value = receipt.encode().unwrap();
         assert!(value.is_sensitive());
         assert_eq!(
@@ -209,9 +183,8 @@ mod tests {
     #[test]
     fn there_is_no_receipt_but_for_success() {
         for status in [r#""failed""#, r#""Success""#, r#""""#, "true", "null"] {
-            let json = format!(
-                r#"{{"status":{status},"method":"x","timestamp":"2025-01-15T12:00:00Z","reference":"r"}}"#
-            );
+            let json =
+                format!(r#"{{"status":{status},"method":"x","timestamp":"2025-01-15T12:00:00Z","reference":"r"}}"#);
             assert_eq!(parse(&json), Err(ReceiptError::Json), "{status}");
         }
     }
@@ -258,10 +231,7 @@ mod tests {
     #[test]
     fn the_size_is_capped_before_decoding_and_when_writing() {
         // Nothing of this is base64, so the cap must come first.
-        assert_eq!(
-            Receipt::parse(&"!".repeat(MAX_RECEIPT_BYTES + 1)),
-            Err(ReceiptError::TooLarge)
-        );
+        assert_eq!(Receipt::parse(&"!".repeat(MAX_RECEIPT_BYTES + 1)), Err(ReceiptError::TooLarge));
         let mut receipt = receipt();
         receipt.reference = "r".repeat(MAX_RECEIPT_BYTES);
         assert_eq!(receipt.encode(), Err(ReceiptError::TooLarge));
@@ -279,10 +249,7 @@ mod tests {
     #[test]
     fn an_offset_is_the_same_instant() {
         let json = r#"{"status":"success","method":"x","timestamp":"2025-01-21T12:00:00+05:30","reference":""}"#;
-        assert_eq!(
-            parse(json).unwrap().timestamp.to_string(),
-            "2025-01-21T06:30:00Z"
-        );
+        assert_eq!(parse(json).unwrap().timestamp.to_string(), "2025-01-21T06:30:00Z");
     }
 
     #[test]
