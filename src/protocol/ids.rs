@@ -62,8 +62,7 @@ impl Realm {
             Some(v6) => v6.split(']').next().unwrap_or_default(),
             None => self.0.split(':').next().unwrap_or_default(),
         };
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -82,6 +81,12 @@ impl fmt::Display for Realm {
 pub struct MethodId(Cow<'static, str>);
 
 impl MethodId {
+    /// The embedded test rail, [`Sandbox`](crate::method::Sandbox).
+    pub const SANDBOX: Self = Self(Cow::Borrowed("sandbox"));
+
+    /// Stripe (Stripe charge draft).
+    pub const STRIPE: Self = Self(Cow::Borrowed("stripe"));
+
     /// Checks and takes an identifier.
     ///
     /// # Errors
@@ -99,9 +104,12 @@ impl MethodId {
     pub fn is_valid(id: &str) -> bool {
         id.len() <= 64
             && id.starts_with(|c: char| c.is_ascii_lowercase())
-            && id
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b':' | b'_' | b'-'))
+            && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b':' | b'_' | b'-'))
+    }
+
+    /// The identifier as a label, which for a literal is no copy.
+    pub(crate) fn label(&self) -> Cow<'static, str> {
+        self.0.clone()
     }
 
     /// Whether the identifier has the draft's strict form, `1*LOWERALPHA`.
@@ -138,9 +146,7 @@ impl Intent {
 
     /// Whether a text on the wire is an intent.
     pub fn is_valid(intent: &str) -> bool {
-        !intent.is_empty()
-            && intent.len() <= 64
-            && intent.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !intent.is_empty() && intent.len() <= 64 && intent.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     }
 
     /// The intent as it stands on the wire.

@@ -136,7 +136,7 @@ impl ProblemType {
 pub struct Problem {
     /// What went wrong.
     pub kind: ProblemType,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer: three digits.
     pub status: u16,
     /// One or two sentences for the caller.
     pub detail: Cow<'static, str>,
@@ -208,14 +208,16 @@ impl Problem {
 
     /// Bytes of the body at most, without additional members.
     fn size(&self) -> usize {
-        // An escaped character takes six bytes at most.
+        // Exact for a text without escapes: a buffer that is just full becomes a body without another
+        // allocation. An escaped character takes six bytes at most.
         let escapes = self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count();
-        r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len()
+        let id = self.challenge_id.map_or(0, |_| r#","challengeId":"""#.len() + ChallengeId::TEXT_LEN);
+        r#"{"type":"","title":"","status":402,"detail":""}"#.len()
             + self.kind.uri().len()
             + self.kind.title().len()
             + self.detail.len()
             + 5 * escapes
-            + ChallengeId::TEXT_LEN
+            + id
     }
 }
 
@@ -268,11 +270,13 @@ mod tests {
     #[test]
     fn one_allocation_is_enough_whatever_the_detail_says() {
         for kind in ALL {
-            for detail in ["", "plain", "\"\\\n\r\t\u{0}\u{1f}\u{7f}\u{e9}\u{1f600}"] {
-                let problem = Problem::new(kind, detail).status(u16::MAX);
+            for (detail, exact) in [("", true), ("plain \u{e9}\u{1f600}\u{7f}", true), ("\"\\\n\r\t\u{0}\u{1f}", false)]
+            {
+                let problem = Problem::new(kind, detail).status(599);
                 for problem in [problem.clone(), problem.challenge_id(ChallengeId::from_bytes([7; 32]))] {
                     let json = problem.to_json();
                     assert!(json.len() <= problem.size(), "{kind:?} {detail:?}");
+                    assert!(!exact || json.len() == problem.size(), "{kind:?} {detail:?}");
                     let value: Value = serde_json::from_slice(&json).unwrap();
                     assert_eq!(value["detail"], json!(detail));
                     assert_eq!(value["type"], json!(kind.uri()));

@@ -61,17 +61,21 @@ impl Receipt {
     /// # Errors
     /// `Reserved`, `TooLarge`.
     pub fn encode(&self) -> Result<HeaderValue, ReceiptError> {
-        if RESERVED.iter().any(|name| self.extra.contains_key(*name)) {
+        Self::encode_parts(&self.method, self.timestamp, &self.reference, self.challenge_id.as_deref(), &self.extra)
+    }
+
+    /// The same from borrowed parts: a merchant need not build a receipt to write one.
+    pub(crate) fn encode_parts(
+        method: &MethodId,
+        timestamp: Timestamp,
+        reference: &str,
+        challenge_id: Option<&str>,
+        extra: &Map<String, Value>,
+    ) -> Result<HeaderValue, ReceiptError> {
+        if RESERVED.iter().any(|name| extra.contains_key(*name)) {
             return Err(ReceiptError::Reserved);
         }
-        let wire = Wire {
-            status: Status::Success,
-            method: &self.method,
-            timestamp: self.timestamp,
-            reference: &self.reference,
-            challenge_id: self.challenge_id.as_deref(),
-            extra: &self.extra,
-        };
+        let wire = Wire { status: Status::Success, method, timestamp, reference, challenge_id, extra };
         let mut json = Vec::with_capacity(256);
         serde_json::to_writer(&mut json, &wire).map_err(|_| ReceiptError::Json)?;
         let value = URL_SAFE_NO_PAD.encode(&json);
