@@ -18,7 +18,6 @@ mod problem;
 mod receipt;
 mod time;
 
-#[allow(unused_imports)] // the mint path of the flow is its first user
 pub(crate) use self::auth_params::push_quoted;
 pub use self::{
     accept_payment::AcceptPayment,
