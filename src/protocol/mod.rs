@@ -6,6 +6,9 @@ mod base64url;
 mod challenge;
 mod credential;
 mod digest;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod ids;
 pub mod jcs;
@@ -16,7 +19,6 @@ mod receipt;
 mod settlement;
 mod time;
 
-#[allow(unused_imports)] // the mint path of the flow is its first user
 pub(crate) use self::auth_params::push_quoted;
 pub use self::{
     accept_payment::AcceptPayment,
