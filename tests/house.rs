@@ -106,7 +106,10 @@ fn who_may_import_whom() {
         let relative = path.strip_prefix(root().join("src")).unwrap();
         let first = relative.iter().next().unwrap().to_str().unwrap();
         let module = first.trim_end_matches(".rs");
-        let (_, allowed) = MAY_USE.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("a new module {module}: say in this test what it may use"));
+        let (_, allowed) = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("a new module {module}: say in this test what it may use"));
         for name in crate_names(&fs::read_to_string(&path).unwrap()) {
             let used = ROOT_NAMES.iter().find(|(root, _)| *root == name).map_or(name.as_str(), |(_, module)| *module);
             let known = MAY_USE.iter().any(|(module, _)| *module == used);
@@ -132,7 +135,10 @@ fn tokio_stays_where_tasks_are() {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let allowed = ["flow/", "layer/future.rs", "method/stripe/", "method/testing.rs", "conformance/"];
         let used = code.lines().any(|line| line.contains("tokio::") && !line.trim_start().starts_with("//"));
-        assert!(!used || allowed.iter().any(|part| relative.starts_with(part)) || relative.contains("test"), "{relative} uses tokio");
+        assert!(
+            !used || allowed.iter().any(|part| relative.starts_with(part)) || relative.contains("test"),
+            "{relative} uses tokio"
+        );
     }
 }
 

@@ -17,10 +17,7 @@ use self::{
     table::Table,
 };
 use super::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind};
-use crate::{
-    method::Settlement,
-    protocol::{ChallengeId, SpendKey, Timestamp},
-};
+use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 
 /// A journal in the memory of one process.
 ///
