@@ -567,6 +567,7 @@ mod tests {
             &["Payment abc, id=\"x\""],
             &["Payment abc", "id=\"x\""],
             &["Payment abc, \"never closed"],
+            &["Payment abc", "id=\"never closed"],
             &["Bearer \"never closed, Payment abc"],
             &["Digest a=\"never closed, Payment abc", "Payment abc"],
         ] {
@@ -623,6 +624,7 @@ mod tests {
             (&["Digest username=\"a, Payment b\" ,realm=x"], &["Digest username=\"a, Payment b\" ,realm=x"]),
             (&["Bearer \"never closed, Payment abc"], &[]),
             (&["Bearer \"never closed"], &["Bearer \"never closed"]),
+            (&["Payment abc", "id=\"never closed"], &[]),
         ] {
             assert_eq!(remove(before), after, "{before:?}");
         }
