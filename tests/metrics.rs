@@ -21,7 +21,8 @@ fn payments_are_counted_by_what_became_of_them() {
     let mut counters = BTreeMap::new();
     let mut histograms = BTreeMap::new();
     for (key, _, _, value) in snapshots.snapshot().into_vec() {
-        let labels: Vec<String> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let labels: Vec<String> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let name = format!("{} {}", key.key().name(), labels.join(" "));
         match value {
             DebugValue::Counter(count) => drop(counters.insert(name, count)),
@@ -59,7 +60,8 @@ async fn trade() {
         axum::body::to_bytes(body, usize::MAX).await.unwrap();
         (head.status.as_u16(), head.headers)
     };
-    for (token, statuses) in [("ok", &[200, 403][..]), ("decline", &[402]), ("fault", &[503]), ("unknown", &[503, 200])] {
+    for (token, statuses) in [("ok", &[200, 403][..]), ("decline", &[402]), ("fault", &[503]), ("unknown", &[503, 200])]
+    {
         let (_, headers) = call(None).await;
         let credential = pay_with(&challenge(&headers), None, &json!({"token": token}));
         for status in statuses {
