@@ -1,11 +1,25 @@
-//! Tower middleware for merchants of the Machine Payments Protocol.
+#![doc = include_str!("docs/crate.md")]
 #![forbid(unsafe_code)]
 
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod flow;
+mod key;
+mod layer;
 pub mod method;
+pub mod pricing;
 pub mod protocol;
 pub mod store;
+mod trace;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "axum")]
+pub use layer::NotCharged;
+pub use self::{
+    clock::{Clock, ManualClock, SystemClock},
+    flow::{ConfigError, Merchant, MerchantBuilder, PaymentInfo, Refusal, RefusalKind, ReplayAnswer},
+    key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
+    layer::{HttpsPolicy, OverTls, Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},
+    protocol::Price,
+    trace::{TARGET as TRACING_TARGET, metric},
+};

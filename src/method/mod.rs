@@ -8,6 +8,8 @@ mod payment;
 mod sandbox;
 #[cfg(feature = "stripe")]
 pub mod stripe;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use async_trait::async_trait;
 
@@ -16,7 +18,7 @@ pub use self::{
         DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown,
         VerifyError,
     },
-    payment::{Attempt, Checked, OfferRequest, Payer, Payment, RefundRequest},
+    payment::{Attempt, Checked, OfferRequest, Payer, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
 };
 use crate::protocol::{Intent, MethodId, Price};
@@ -65,11 +67,13 @@ pub trait PaymentMethod: Send + Sync + 'static {
     /// [`Declined`] when the payload cannot pay the offer.
     fn check(&self, payment: &Payment) -> Result<Checked, Declined>;
 
-    /// Checks what needs the rail, before any money moves. Called with the claim held.
+    /// Checks what needs the rail, before any money moves. Called with the claim held, and again when
+    /// a payment is resumed: it must not decline because of what an earlier attempt of the same
+    /// payment did.
     ///
     /// # Errors
-    /// [`VerifyError`]; no money has moved.
-    async fn verify(&self, payment: &Payment) -> Result<(), VerifyError>;
+    /// [`VerifyError`]; it is certain that no money has moved, in earlier attempts either.
+    async fn verify(&self, payment: &Payment, attempt: Attempt) -> Result<(), VerifyError>;
 
     /// Takes the money.
     ///

@@ -1,6 +1,6 @@
 //! What a payment method is given.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{any::Any, fmt, ops::Range, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -95,6 +95,26 @@ pub struct Payment {
     pub(crate) credential: CredentialBytes,
     pub(crate) payload: Range<usize>,
     pub(crate) source: Option<String>,
+    pub(crate) context: Option<PaymentContext>,
+}
+
+/// What an outer layer knows about a request and a rail wants to know, for instance the address of the
+/// client for a risk check. Put it into the extensions of the request; the rail finds it at
+/// [`Payment::context`].
+#[derive(Clone)]
+pub struct PaymentContext(Arc<dyn Any + Send + Sync>);
+
+impl PaymentContext {
+    /// Wraps a value of any type.
+    pub fn new<T: Send + Sync + 'static>(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl fmt::Debug for PaymentContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaymentContext(..)")
+    }
 }
 
 impl Payment {
@@ -156,6 +176,11 @@ impl Payment {
     /// The payload as it was sent: a JSON object without duplicate members.
     pub fn payload_json(&self) -> &str {
         self.credential.text(self.payload.clone())
+    }
+
+    /// What an outer layer put into a [`PaymentContext`], if it is of this type.
+    pub fn context<T: 'static>(&self) -> Option<&T> {
+        self.context.as_ref()?.0.downcast_ref()
     }
 
     /// Names a proof of this payment's rail for the journal.

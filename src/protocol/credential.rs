@@ -2,25 +2,19 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range};
 
-use base64::{
-    Engine as _,
-    alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{ids::{Intent, MethodId}, jcs};
-
-/// Deployed clients pad, and some use the standard alphabet; the draft asks for neither.
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+use super::{
+    base64url,
+    ids::{Intent, MethodId},
+    jcs,
+    json::{self, Text},
+};
 
 /// A credential cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +43,7 @@ impl CredentialBytes {
     /// # Errors
     /// [`CredentialError::Base64`], or [`CredentialError::Json`] when the bytes are not UTF-8.
     pub fn decode(token: &str) -> Result<Self, CredentialError> {
-        let engine = if token.contains(['+', '/']) { &STANDARD } else { &URL_SAFE };
-        let bytes = engine.decode(token).map_err(|_| CredentialError::Base64)?;
+        let bytes = base64url::decode(token).ok_or(CredentialError::Base64)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self(Zeroizing::new(text))),
             Err(error) => {
@@ -67,7 +60,7 @@ impl CredentialBytes {
     pub fn parse(&self) -> Result<Credential<'_>, CredentialError> {
         let wire: Wire<'_> = serde_json::from_str(&self.0).map_err(|_| CredentialError::Json)?;
         let payload = wire.payload.get();
-        if !payload.starts_with('{') || !has_unique_members(payload) {
+        if !json::is_object(payload) || !json::has_unique_members(payload) {
             return Err(CredentialError::Payload);
         }
         let challenge = wire.challenge;
@@ -188,41 +181,6 @@ struct WireChallenge<'a> {
     description: Option<Text<'a>>,
 }
 
-/// Text that is borrowed unless it has escapes. (`Option<Cow<str>>` would always copy.)
-struct Text<'a>(Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
 /// `opaque` as the draft has it (text), or as the object that early clients sent back.
 struct Opaque<'a>(Cow<'a, str>);
 
@@ -258,71 +216,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Opaque<'a> {
         }
 
         deserializer.deserialize_any(OpaqueVisitor)
-    }
-}
-
-/// Whether no object in a JSON text has a member twice. Readers of one text must not be able to
-/// disagree about a proof.
-fn has_unique_members(json: &str) -> bool {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    UniqueMembers.deserialize(&mut deserializer).is_ok() && deserializer.end().is_ok()
-}
-
-#[derive(Clone, Copy)]
-struct UniqueMembers;
-
-impl<'de> DeserializeSeed<'de> for UniqueMembers {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for UniqueMembers {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut names = std::collections::BTreeSet::new();
-        while let Some(Text(name)) = map.next_key()? {
-            if !names.insert(name) {
-                return Err(A::Error::custom("duplicate member"));
-            }
-            map.next_value_seed(self)?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
     }
 }

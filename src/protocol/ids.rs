@@ -82,6 +82,12 @@ impl fmt::Display for Realm {
 pub struct MethodId(Cow<'static, str>);
 
 impl MethodId {
+    /// The embedded test rail, [`Sandbox`](crate::method::Sandbox).
+    pub const SANDBOX: Self = Self(Cow::Borrowed("sandbox"));
+
+    /// Stripe (Stripe charge draft).
+    pub const STRIPE: Self = Self(Cow::Borrowed("stripe"));
+
     /// Checks and takes an identifier.
     ///
     /// # Errors

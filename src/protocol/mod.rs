@@ -1,14 +1,34 @@
 //! The wire: challenges, credentials, receipts, problems. Pure: no I/O, no clock, no runtime.
 
+mod accept_payment;
+mod auth_params;
+mod base64url;
+mod challenge;
 mod credential;
+mod digest;
+mod headers;
 mod ids;
 pub mod jcs;
+mod json;
 mod money;
+mod problem;
+mod receipt;
 mod time;
 
+#[allow(unused_imports)] // the mint path of the flow is its first user
+pub(crate) use self::auth_params::push_quoted;
 pub use self::{
+    accept_payment::AcceptPayment,
+    auth_params::{
+        AuthorizationError, MAX_HEADER_BYTES, payment_credential, remove_payment_credentials,
+    },
+    challenge::{Challenge, ChallengeError, authorization},
     credential::{Credential, CredentialBytes, CredentialError, EchoedChallenge},
+    digest::{ContentDigest, Digester, InvalidDigest},
+    headers::{ACCEPT_PAYMENT, IDEMPOTENCY_KEY, PAYMENT_OUTCOME, PAYMENT_RECEIPT},
     ids::{ChallengeId, Intent, InvalidName, MethodId, Realm, SpendKey},
     money::{Amount, Currency, InvalidAmount, InvalidPrice, Price},
+    problem::{Problem, ProblemType},
+    receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptError},
     time::{InvalidTimestamp, Timestamp},
 };

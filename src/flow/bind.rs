@@ -1,0 +1,95 @@
+//! Binding: does a credential answer one of our own challenges, for just this request?
+
+use std::sync::Arc;
+
+use super::{Inner, Offers, Refusal, RefusalKind, mint::scope_of};
+use crate::{
+    method::{Checked, Payment, PaymentContext, PaymentMethod},
+    protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, MethodId, Timestamp},
+};
+
+/// A payment that answers one of our own offers: right id, realm, method, intent, request, route and
+/// body. Only [`bind`] makes one.
+pub(crate) struct Bound {
+    pub(super) payment: Payment,
+    pub(super) method: Arc<dyn PaymentMethod>,
+    pub(super) checked: Checked,
+    pub(super) scope: String,
+    /// The challenge has expired: only money that has moved before can still be redeemed.
+    pub(super) expired: bool,
+}
+
+impl Bound {
+    pub(crate) fn challenge_id(&self) -> ChallengeId {
+        self.payment.id
+    }
+
+    pub(crate) fn method_id(&self) -> &MethodId {
+        &self.payment.method
+    }
+}
+
+/// Checks a credential, without waiting and without touching the journal.
+///
+/// The price is never read from the credential: the id is recomputed over the merchant's own offer.
+pub(crate) fn bind(
+    merchant: &Inner,
+    offers: &Offers,
+    scope: &str,
+    digest: Option<&ContentDigest>,
+    token: &str,
+    context: Option<&PaymentContext>,
+) -> Result<Bound, Refusal> {
+    let malformed = |_| Refusal::new(RefusalKind::MalformedCredential);
+    let credential = CredentialBytes::decode(token).map_err(malformed)?;
+    let parsed = credential.parse().map_err(malformed)?;
+    let echoed = &parsed.challenge;
+
+    if !offers.has(&echoed.method, &echoed.intent) {
+        return Err(Refusal::new(RefusalKind::MethodUnsupported));
+    }
+    let invalid = || Refusal::new(RefusalKind::InvalidChallenge);
+    let id: ChallengeId = echoed.id.parse().map_err(|_| invalid())?;
+    let opaque = echoed.opaque.as_deref().ok_or_else(invalid)?;
+    let expires_text = echoed.expires.as_deref().ok_or_else(invalid)?;
+    let offer = offers
+        .list
+        .iter()
+        .find(|offer| offer.is_for(&echoed.method, &echoed.intent) && offer.request == echoed.request)
+        .ok_or_else(invalid)?;
+    if !offer.slots.verify(&id, expires_text, echoed.digest.as_deref().unwrap_or_default(), opaque) {
+        return Err(invalid());
+    }
+    // From here on it is certain that this merchant issued the challenge.
+    let invalid = || invalid().of(id);
+    let expires: Timestamp = expires_text.parse().map_err(|_| invalid())?;
+    if !fits(echoed, merchant, digest) || scope_of(opaque).as_deref() != Some(scope) {
+        return Err(invalid());
+    }
+    let now = merchant.now();
+    if now >= merchant.redeemable_until(expires) {
+        return Err(Refusal::new(RefusalKind::PaymentExpired).of(id));
+    }
+
+    let payment = Payment {
+        id,
+        realm: merchant.realm.clone(),
+        method: offer.method.method().clone(),
+        offer: Arc::clone(&offer.terms),
+        expires,
+        now,
+        payload: credential.payload_range(&parsed),
+        source: parsed.source.as_deref().map(str::to_owned),
+        credential,
+        context: context.cloned(),
+    };
+    let checked = offer.method.check(&payment).map_err(|declined| Refusal::declined(&declined, id))?;
+    Ok(Bound { payment, method: Arc::clone(&offer.method), checked, scope: scope.to_owned(), expired: now >= expires })
+}
+
+/// What is not under the offer's own HMAC slots, or must be the same text as well as bound.
+fn fits(echoed: &EchoedChallenge<'_>, merchant: &Inner, digest: Option<&ContentDigest>) -> bool {
+    let mut buffer = [0; ContentDigest::TEXT_LEN];
+    let expected = digest.map(|digest| digest.encode(&mut buffer));
+    echoed.realm == merchant.realm.as_str() && echoed.digest.as_deref() == expected.map(|text| &*text)
+}

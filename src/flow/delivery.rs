@@ -1,0 +1,101 @@
+//! Delivery: what becomes of settled money while the handler works and its answer leaves.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::Context,
+};
+
+use tokio::time::Sleep;
+
+use super::{
+    Inner, PaymentInfo,
+    gate::{Settled, renew, store_step},
+};
+use crate::{
+    store::{End, Lease, Release, StoreError},
+    trace,
+};
+
+/// Settled money on its way to an answer. Dropped before the answer has begun to leave, it gives the
+/// lease back, so that the same credential is delivered without a second charge.
+pub(crate) struct Delivery {
+    settled: Option<Settled>,
+    renewal: Option<Pin<Box<Sleep>>>,
+}
+
+/// A step of the journal at the end of a request.
+pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+impl Delivery {
+    pub(crate) fn new(settled: Settled) -> Self {
+        Self { settled: Some(settled), renewal: None }
+    }
+
+    pub(crate) fn info(&self) -> Option<&PaymentInfo> {
+        self.settled.as_ref().map(|settled| &settled.info)
+    }
+
+    /// Keeps the lease while the handler works. Called whenever the handler is not ready.
+    pub(crate) fn poll_renewal(&mut self, cx: &mut Context<'_>) {
+        let Some(settled) = &self.settled else { return };
+        let pause = settled.merchant.settings.lease / 3;
+        let sleep = self.renewal.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
+            drop(settled.merchant.tasks.spawn(async move { renew(&merchant, lease).await }));
+            sleep.as_mut().reset(tokio::time::Instant::now() + pause);
+        }
+    }
+
+    /// Records the delivery, before the answer begins to leave.
+    pub(crate) fn commit(&self) -> Step {
+        self.step(|merchant, lease| async move {
+            store_step(&merchant, merchant.store.commit(lease, End::Delivered))
+                .await
+                .inspect_err(|error| trace::journal_failed("commit", error, None))
+        })
+    }
+
+    /// Records that the handler failed: the credential is good again, at once.
+    pub(crate) fn fail(&self) -> Step {
+        self.step(undelivered)
+    }
+
+    fn step<F>(&self, step: impl FnOnce(Arc<Inner>, Lease) -> F) -> Step
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        match &self.settled {
+            Some(settled) => Box::pin(step(Arc::clone(&settled.merchant), settled.lease)),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+
+    /// The journal is up to date, whatever happens to the connection from now on.
+    pub(crate) fn end(&mut self) {
+        self.settled = None;
+        self.renewal = None;
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(Settled { merchant, lease, info, in_flight }) = self.settled.take() {
+            trace::undelivered(&info);
+            let tasks = Arc::clone(&merchant);
+            tasks.tasks.spawn_from_drop(async move {
+                let _in_flight = in_flight;
+                let _ = undelivered(merchant, lease).await;
+            });
+        }
+    }
+}
+
+async fn undelivered(merchant: Arc<Inner>, lease: Lease) -> Result<(), StoreError> {
+    store_step(&merchant, merchant.store.release(lease, Release::Undelivered))
+        .await
+        .inspect_err(|error| trace::journal_failed("release", error, None))
+}
+

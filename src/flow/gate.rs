@@ -1,0 +1,247 @@
+//! The gate: claim, verify, settle, journal. Everything here runs detached from the connection.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use super::{
+    Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+    bind::Bound,
+    tasks::{InFlight, within},
+};
+use crate::{
+    method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
+    protocol::ChallengeId,
+    store::{Claim, Claimed, Lease, Release, StoreError, StoreErrorKind},
+    trace,
+};
+
+/// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
+pub(crate) struct Settled {
+    pub(super) merchant: Arc<Inner>,
+    pub(super) lease: Lease,
+    pub(super) info: PaymentInfo,
+    pub(super) in_flight: InFlight,
+}
+
+/// Takes the money for a bound payment, once.
+pub(crate) async fn settle(merchant: Arc<Inner>, bound: Bound, in_flight: InFlight) -> Result<Settled, Refusal> {
+    let started = std::time::Instant::now();
+    let (lease, settlement, redelivery) = Gate { merchant: &merchant, bound: &bound }
+        .run()
+        .await
+        .map_err(|refusal| refusal.of(bound.payment.id))?;
+    let info = PaymentInfo::new(
+        bound.payment.id,
+        bound.payment.method.clone(),
+        bound.method.intent().clone(),
+        bound.payment.amount(),
+        bound.payment.currency().clone(),
+        settlement,
+        redelivery,
+        bound.method.is_test(),
+    );
+    trace::settled(&info, started.elapsed());
+    Ok(Settled { merchant, lease, info, in_flight })
+}
+
+struct Gate<'a> {
+    merchant: &'a Inner,
+    bound: &'a Bound,
+}
+
+type Won = (Lease, Settlement, bool);
+
+impl Gate<'_> {
+    async fn run(&self) -> Result<Won, Refusal> {
+        match self.claim().await? {
+            Claimed::Won { lease, resumed } => {
+                let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
+                let settlement = self.keeping(lease, self.take_money(lease, attempt)).await?;
+                Ok((lease, settlement, false))
+            }
+            Claimed::Settled { lease, settlement } => Ok((lease, settlement, true)),
+            Claimed::Busy => Err(Refusal::new(RefusalKind::InFlight)),
+            Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed)),
+            Claimed::Spent(_) => {
+                let refusal = Refusal::new(RefusalKind::AlreadyUsed);
+                Err(match self.merchant.settings.replay_answer {
+                    ReplayAnswer::Forbidden => refusal,
+                    ReplayAnswer::Challenge => refusal.with_challenge(),
+                })
+            }
+        }
+    }
+
+    async fn claim(&self) -> Result<Claimed, Refusal> {
+        let payment = &self.bound.payment;
+        let now = self.merchant.now();
+        let remembered = self.bound.checked.remember_for.map(|duration| now.saturating_add(duration));
+        let keep_until = self.merchant.keep_until(payment.expires);
+        let claim = Claim {
+            id: payment.id,
+            proof: self.bound.checked.proof(payment),
+            now,
+            lease_until: now.saturating_add(self.merchant.settings.lease),
+            keep_until: remembered.map_or(keep_until, |remembered| remembered.max(keep_until)),
+            record: self.record(),
+        };
+        self.store(self.merchant.store.claim(claim)).await.map_err(|error| unavailable("claim", &error))
+    }
+
+    /// What somebody needs who finds the entry unfinished. Nothing secret.
+    fn record(&self) -> Arc<[u8]> {
+        #[derive(serde::Serialize)]
+        struct Record<'a> {
+            method: &'a str,
+            intent: &'a str,
+            amount: crate::protocol::Amount,
+            currency: &'a str,
+            scope: &'a str,
+            expires: crate::protocol::Timestamp,
+        }
+        let payment = &self.bound.payment;
+        serde_json::to_vec(&Record {
+            method: payment.method.as_str(),
+            intent: self.bound.method.intent().as_str(),
+            amount: payment.amount(),
+            currency: payment.currency().as_str(),
+            scope: &self.bound.scope,
+            expires: payment.expires,
+        })
+        .unwrap_or_default()
+        .into()
+    }
+
+    /// Verify, settle, journal, with the lease held.
+    async fn take_money(&self, lease: Lease, attempt: Attempt) -> Result<Settlement, Refusal> {
+        let payment = &self.bound.payment;
+        // A lost lease of an expired challenge may have moved money; a first one must not any more.
+        let too_late = || attempt == Attempt::First && self.merchant.now() >= payment.expires;
+        if self.bound.expired && attempt == Attempt::First {
+            return self.give_up(lease, Release::NotCharged, Refusal::new(RefusalKind::PaymentExpired)).await;
+        }
+        match within(self.merchant.settings.rail_timeout, self.bound.method.verify(payment, attempt)).await {
+            Some(Ok(())) => {}
+            Some(Err(VerifyError::Declined(declined))) => return self.declined(lease, &declined).await,
+            Some(Err(VerifyError::Fault(fault))) => return self.fault(lease, attempt, &fault).await,
+            None => return self.fault(lease, attempt, &Fault::new("verification took too long")).await,
+        }
+        if too_late() {
+            return self.give_up(lease, Release::NotCharged, Refusal::new(RefusalKind::PaymentExpired)).await;
+        }
+        let mut settlement =
+            match within(self.merchant.settings.rail_timeout, self.bound.method.settle(payment, attempt)).await {
+                Some(Ok(settlement)) => settlement,
+                Some(Err(SettleError::Declined(declined))) => return self.declined(lease, &declined).await,
+                Some(Err(SettleError::Fault(fault))) => return self.fault(lease, attempt, &fault).await,
+                Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
+                None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
+            };
+        settlement.settled_at = self.merchant.now();
+        self.journal(lease, &settlement).await?;
+        Ok(settlement)
+    }
+
+    /// Records the settlement. The money has moved: this is tried more than once, and when it fails the
+    /// outcome stays unknown to the journal, so that the same credential finds its way back here.
+    async fn journal(&self, lease: Lease, settlement: &Settlement) -> Result<(), Refusal> {
+        const PAUSES: [Duration; 3] =
+            [Duration::from_millis(50), Duration::from_millis(250), Duration::from_millis(1000)];
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let Err(error) = self.store(self.merchant.store.settle(lease, settlement)).await else { return Ok(()) };
+            trace::journal_failed("settle", &error, Some(&settlement.reference));
+            match pauses.next() {
+                Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
+                _ => break,
+            }
+        }
+        let _ = self.release(lease, Release::Unknown).await;
+        Err(Refusal::new(RefusalKind::OutcomeUnknown))
+    }
+
+    async fn declined<T>(&self, lease: Lease, declined: &Declined) -> Result<T, Refusal> {
+        let refusal = Refusal::declined(declined, self.bound.payment.id);
+        self.give_up(lease, Release::NotCharged, refusal).await
+    }
+
+    async fn fault<T>(&self, lease: Lease, attempt: Attempt, fault: &Fault) -> Result<T, Refusal> {
+        trace::fault(self.bound.method.method(), self.bound.payment.id, fault);
+        let (release, kind) = match attempt {
+            Attempt::First => (Release::NotCharged, RefusalKind::Unavailable),
+            Attempt::Resumed => (Release::Unknown, RefusalKind::OutcomeUnknown),
+        };
+        let refusal = Refusal::new(kind).retry_after_or_default(fault.retry_after());
+        let _ = self.release(lease, release).await;
+        Err(refusal)
+    }
+
+    async fn unknown<T>(&self, lease: Lease, unknown: &Unknown) -> Result<T, Refusal> {
+        trace::unknown(self.bound.method.method(), self.bound.payment.id, unknown);
+        let _ = self.release(lease, Release::Unknown).await;
+        Err(Refusal::new(RefusalKind::OutcomeUnknown).retry_after_or_default(unknown.retry_after()))
+    }
+
+    /// Gives the claim up before an answer with a challenge. If the journal cannot do that, the payer
+    /// must not be asked to pay again while the claim stands in the way.
+    async fn give_up<T>(&self, lease: Lease, reason: Release, refusal: Refusal) -> Result<T, Refusal> {
+        match self.release(lease, reason).await {
+            Ok(()) => Err(refusal),
+            Err(error) => Err(unavailable("release", &error)),
+        }
+    }
+
+    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        self.store(self.merchant.store.release(lease, reason)).await
+    }
+
+    /// One step of the journal, within its time.
+    async fn store<T>(&self, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        store_step(self.merchant, step).await
+    }
+
+    /// Renews the lease for as long as `work` takes.
+    async fn keeping<T>(&self, lease: Lease, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Some(result) = within(self.merchant.settings.lease / 3, work.as_mut()).await {
+                return result;
+            }
+            renew(self.merchant, lease).await;
+        }
+    }
+}
+
+/// Moves the end of a lease. A lease that cannot be renewed is no reason to stop: the journal refuses
+/// the next step if somebody else has taken over.
+pub(super) async fn renew(merchant: &Inner, lease: Lease) {
+    let until = merchant.now().saturating_add(merchant.settings.lease);
+    if let Err(error) = store_step(merchant, merchant.store.renew(lease, until)).await {
+        trace::journal_failed("renew", &error, None);
+    }
+}
+
+/// One step of the journal, within its time.
+pub(super) async fn store_step<T>(
+    merchant: &Inner,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    within(merchant.settings.store_timeout, step)
+        .await
+        .unwrap_or_else(|| Err(StoreError::unavailable("the payment journal did not answer in time")))
+}
+
+fn unavailable(step: &'static str, error: &StoreError) -> Refusal {
+    trace::journal_failed(step, error, None);
+    Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
+}
+
+impl Refusal {
+    /// The rail's no, in words for the payer.
+    pub(super) fn declined(declined: &Declined, id: ChallengeId) -> Self {
+        let kind = match declined.reason() {
+            DeclineReason::Insufficient => RefusalKind::PaymentInsufficient,
+            DeclineReason::InvalidProof | DeclineReason::Refused => RefusalKind::VerificationFailed,
+        };
+        Self::detailed(kind, declined.detail().to_owned()).of(id)
+    }
+}

@@ -1,0 +1,117 @@
+//! Work on money runs to its end whether or not the client stays.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+/// Owns every task of a merchant and bounds how many payments are at work.
+pub(crate) struct Tasks {
+    tracker: TaskTracker,
+    permits: Arc<Semaphore>,
+}
+
+/// Counts one payment as in flight until it is dropped.
+pub(crate) struct InFlight {
+    _permit: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
+}
+
+impl Tasks {
+    pub(crate) fn new(max_in_flight: usize) -> Self {
+        Self { tracker: TaskTracker::new(), permits: Arc::new(Semaphore::new(max_in_flight)) }
+    }
+
+    /// A place for one more payment, if there is one.
+    pub(crate) fn enter(&self) -> Option<InFlight> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(InFlight { _permit: permit, _token: self.tracker.token() })
+    }
+
+    pub(crate) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker.spawn(work)
+    }
+
+    /// Runs work that nobody waits for, from a place that cannot wait: a destructor.
+    ///
+    /// Without a runtime, as while one is being shut down, the work is left undone: the lease on the
+    /// journal entry then ends by itself.
+    pub(crate) fn spawn_from_drop<F>(&self, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(self.tracker.spawn_on(work, &runtime));
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.tracker.len()
+    }
+
+    pub(crate) async fn drain(&self) {
+        // A closed tracker still takes tasks; closing only lets `wait` end.
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.tracker.reopen();
+    }
+}
+
+/// A future that outlives whoever waits for it.
+///
+/// It is polled once where it is; what does not have to wait (a journal in memory, a rail without a
+/// network) is done then, without the cost of a task. Otherwise it moves to a task of its own, which
+/// is not ended when this handle is dropped.
+pub(crate) struct Detached<T>(State<T>);
+
+enum State<T> {
+    New(Pin<Box<dyn Future<Output = T> + Send>>),
+    Running(JoinHandle<T>),
+    Done,
+}
+
+impl<T: Send + 'static> Detached<T> {
+    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(State::New(Box::pin(work)))
+    }
+
+    /// The result, or `None` when the work panicked or the runtime was shut down.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, tasks: &Tasks) -> Poll<Option<T>> {
+        if let State::New(work) = &mut self.0 {
+            if let Poll::Ready(result) = work.as_mut().poll(cx) {
+                self.0 = State::Done;
+                return Poll::Ready(Some(result));
+            }
+            if let State::New(work) = std::mem::replace(&mut self.0, State::Done) {
+                self.0 = State::Running(tasks.spawn(work));
+            }
+        }
+        let State::Running(task) = &mut self.0 else { return Poll::Ready(None) };
+        let result = ready!(Pin::new(task).poll(cx));
+        self.0 = State::Done;
+        Poll::Ready(result.ok())
+    }
+}
+
+/// `work`, unless it takes longer than `limit`. The timer is only made when there is something to wait for.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    match first {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
+    }
+}

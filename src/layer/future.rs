@@ -1,0 +1,399 @@
+//! The future of an answer: collect, quote, gate, handle, journal.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tower_service::Service;
+use tracing::Instrument as _;
+
+use super::{
+    RequestBody, ResponseBody, render,
+    request_body::Buffer,
+    route::{Admission, Route},
+};
+use crate::{
+    flow::{self, Bound, Delivery, Detached, InFlight, Offers, Refusal, RefusalKind, Settled, Step},
+    pricing::Quote,
+    protocol::{ContentDigest, remove_payment_credentials},
+    trace,
+};
+
+pin_project! {
+    /// The future of an answer of [`Payment`](super::Payment).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        #[pin]
+        state: State<S, B, S::Future, S::Response>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, B, F, R> {
+        // Not charged for.
+        Free { #[pin] future: F },
+        // Answered by the layer itself.
+        Answer { answer: Option<Response<Bytes>> },
+        // The body is on its way into the buffer.
+        Collect { #[pin] body: B, buffer: Buffer, timer: Option<Pin<Box<Sleep>>>, job: Option<Job<S>> },
+        // The price is being looked up.
+        Quote { quote: QuoteFuture, buffer: Option<Buffer>, service: Option<(Arc<Route>, S)> },
+        // The money is being taken.
+        Gate { gate: Detached<Result<Settled, Refusal>>, paying: Option<Paying<S, B>> },
+        // The handler is at work for settled money.
+        Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
+        // The journal records how it ended.
+        Journal { step: Step, delivery: Option<Delivery>, answer: Option<R>, end: End, route: Arc<Route> },
+    }
+}
+
+/// A request whose body is not there yet.
+struct Job<S> {
+    route: Arc<Route>,
+    service: S,
+    head: Parts,
+    /// `None` when the price has yet to be asked for.
+    offers: Option<Arc<Offers>>,
+}
+
+/// A request whose payment is being settled.
+struct Paying<S, B> {
+    route: Arc<Route>,
+    service: S,
+    request: Request<RequestBody<B>>,
+    offers: Arc<Offers>,
+    digest: Option<ContentDigest>,
+}
+
+type QuoteFuture = Pin<Box<dyn Future<Output = (Parts, Option<Quote>)> + Send>>;
+
+/// How a paid request ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// 2xx: the body is still to be sent.
+    Delivered,
+    /// 2xx or 101 with nothing to send behind the head.
+    DeliveredWhole,
+    /// Anything else.
+    Failed,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    pub(super) fn free(future: S::Future) -> Self {
+        Self { state: State::Free { future } }
+    }
+
+    pub(super) fn answer(answer: Response<Bytes>) -> Self {
+        Self { state: State::Answer { answer: Some(answer) } }
+    }
+
+    pub(super) fn collect(route: Arc<Route>, service: S, head: Parts, body: B, offers: Option<Arc<Offers>>) -> Self {
+        let job = Some(Job { route, service, head, offers });
+        Self { state: State::Collect { body, buffer: Buffer::default(), timer: None, job } }
+    }
+
+    pub(super) fn gate(
+        route: Arc<Route>,
+        service: S,
+        mut request: Request<RequestBody<B>>,
+        offers: Arc<Offers>,
+        digest: Option<ContentDigest>,
+        bound: Bound,
+        in_flight: InFlight,
+    ) -> Self {
+        // The credential has done its work; it is a bearer token, and the service must not see it.
+        remove_payment_credentials(request.headers_mut());
+        let gate = settle(&route, bound, in_flight);
+        let paying = Some(Paying { route, service, request, offers, digest });
+        Self { state: State::Gate { gate, paying } }
+    }
+}
+
+fn settle(route: &Route, bound: Bound, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
+    let span = trace::payment_span(&bound);
+    Detached::new(flow::settle(Arc::clone(&route.merchant), bound, in_flight).instrument(span))
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<ResBody>>,
+    B: Body<Data = Bytes>,
+    ResBody: Body,
+    ResBody::Data: From<Bytes>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Free { future } => {
+                    return future.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                }
+                StateProj::Answer { answer } => {
+                    return match answer.take() {
+                        Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::own))),
+                        // Polled after it was ready: a bug of the caller, which must not be able to panic us.
+                        None => Poll::Pending,
+                    };
+                }
+                StateProj::Collect { body, buffer, timer, job } => {
+                    let Some(known) = job.as_ref() else { return Poll::Pending };
+                    let collected = ready!(poll_collect(body, buffer, timer, &known.route, cx));
+                    let Some(job) = job.take() else { return Poll::Pending };
+                    match collected {
+                        Ok(()) => job.proceed(mem::take(buffer)),
+                        Err(kind) => State::Answer { answer: Some(job.route.refuse(&Refusal::new(kind), &job.head)) },
+                    }
+                }
+                StateProj::Quote { quote, buffer, service } => {
+                    let (head, quote) = ready!(quote.as_mut().poll(cx));
+                    let (Some(buffer), Some((route, service))) = (buffer.take(), service.take()) else {
+                        return Poll::Pending;
+                    };
+                    proceed_quoted(route, service, head, buffer, quote)
+                }
+                StateProj::Gate { gate, paying } => {
+                    let Some(known) = paying.as_ref() else { return Poll::Pending };
+                    let result = ready!(gate.poll(cx, &known.route.merchant.tasks));
+                    let Some(paying) = paying.take() else { return Poll::Pending };
+                    match result {
+                        Some(Ok(settled)) => paying.handle(settled),
+                        Some(Err(refusal)) => paying.refuse(refusal),
+                        // The rail or the journal panicked: nobody knows how far it came.
+                        None => paying.refuse(Refusal::new(RefusalKind::OutcomeUnknown)),
+                    }
+                }
+                StateProj::Handle { future, delivery, head_only, route } => {
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        if let Some(delivery) = delivery {
+                            delivery.poll_renewal(cx);
+                        }
+                        return Poll::Pending;
+                    };
+                    // On an error the delivery is dropped with this future, and so given up.
+                    let response = result?;
+                    let Some(delivery) = delivery.take() else { return Poll::Pending };
+                    let end = end_of(&response, *head_only);
+                    let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
+                    State::Journal {
+                        step,
+                        delivery: Some(delivery),
+                        answer: Some(response),
+                        end,
+                        route: Arc::clone(route),
+                    }
+                }
+                StateProj::Journal { step, delivery, answer, end, route } => {
+                    let recorded = ready!(step.as_mut().poll(cx)).is_ok();
+                    let (Some(delivery), Some(answer)) = (delivery.take(), answer.take()) else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(Ok(finish(answer, *end, delivery, recorded, route)));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// Fills the buffer until the body ends, the limit is passed or time is up.
+fn poll_collect<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    buffer: &mut Buffer,
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    route: &Route,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), RefusalKind>> {
+    while !body.is_end_stream() {
+        match body.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if buffer.push(frame, route.body_limit).is_err() {
+                    return Poll::Ready(Err(RefusalKind::BodyTooLarge));
+                }
+            }
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(RefusalKind::BodyUnreadable)),
+            Poll::Ready(None) => break,
+            Poll::Pending => {
+                let timer = timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(route.merchant.settings.body_timeout)));
+                return timer.as_mut().poll(cx).map(|()| Err(RefusalKind::BodyTimeout));
+            }
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl<S> Job<S> {
+    /// The body is there: price it if need be, then admit it.
+    fn proceed<B>(self, buffer: Buffer) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, service, head, offers } = self;
+        if let Some(offers) = offers {
+            return admit(route, service, head, buffer, offers);
+        }
+        let body = buffer.contiguous();
+        let pricing = Arc::clone(&route.pricing);
+        let limit = route.merchant.settings.pricing_timeout;
+        let quote = Box::pin(async move {
+            let quote = flow::within(limit, pricing.quote(&head, &body)).await;
+            (head, quote)
+        });
+        State::Quote { quote, buffer: Some(buffer), service: Some((route, service)) }
+    }
+}
+
+fn proceed_quoted<S, B>(
+    route: Arc<Route>,
+    mut service: S,
+    head: Parts,
+    buffer: Buffer,
+    quote: Option<Quote>,
+) -> State<S, B, S::Future, S::Response>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let offers = match quote {
+        Some(quote) => route.quoted(quote),
+        None => {
+            tracing::error!(target: trace::TARGET, "the price took too long to look up");
+            Err(Refusal::new(RefusalKind::Unavailable))
+        }
+    };
+    match offers {
+        Ok(Some(offers)) => admit(route, service, head, buffer, offers),
+        Ok(None) => {
+            let request = Request::from_parts(head, RequestBody::buffered(buffer));
+            State::Free { future: service.call(request) }
+        }
+        Err(refusal) => State::Answer { answer: Some(route.refuse(&refusal, &head)) },
+    }
+}
+
+/// A priced request with its body at hand.
+fn admit<S, B>(
+    route: Arc<Route>,
+    service: S,
+    head: Parts,
+    buffer: Buffer,
+    offers: Arc<Offers>,
+) -> State<S, B, S::Future, S::Response>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let digest = if route.bind_body { buffer.digest() } else { None };
+    match route.admit(&head, &offers, digest.as_ref()) {
+        Admission::Answer(answer) => State::Answer { answer: Some(*answer) },
+        Admission::Bound(bound, in_flight) => {
+            let request = Request::from_parts(head, RequestBody::buffered(buffer));
+            ResponseFuture::gate(route, service, request, offers, digest, bound, in_flight).state
+        }
+    }
+}
+
+impl<S, B> Paying<S, B> {
+    /// The money has moved: call the service.
+    fn handle(self, settled: Settled) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, mut service, mut request, .. } = self;
+        let delivery = Delivery::new(settled);
+        if let Some(info) = delivery.info() {
+            request.extensions_mut().insert(info.clone());
+        }
+        let head_only = request.method() == Method::HEAD;
+        State::Handle { future: service.call(request), delivery: Some(delivery), head_only, route }
+    }
+
+    fn refuse(self, refusal: Refusal) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, request, offers, digest, .. } = self;
+        let (head, _) = request.into_parts();
+        let scope = flow::scope(&head, route.label.as_deref(), route.bind_query);
+        let answer = route.refuse_priced(refusal, &head, &offers, &scope, digest.as_ref());
+        State::Answer { answer: Some(answer) }
+    }
+}
+
+/// Whether the handler has delivered. A switched protocol is a delivery: its use has begun.
+fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return End::DeliveredWhole;
+    }
+    if !status.is_success() {
+        return End::Failed;
+    }
+    // These are sent without their body, which then is never asked for.
+    let bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    if head_only || bodyless || response.body().is_end_stream() { End::DeliveredWhole } else { End::Delivered }
+}
+
+fn finish<B>(
+    mut response: Response<B>,
+    end: End,
+    mut delivery: Delivery,
+    recorded: bool,
+    route: &Route,
+) -> Response<ResponseBody<B>> {
+    let settings = &route.merchant.settings;
+    match end {
+        End::Failed => {
+            if let Some(info) = delivery.info() {
+                trace::undelivered(info);
+            }
+            delivery.end();
+            render::failed(&mut response);
+            response.map(ResponseBody::inner)
+        }
+        // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping
+        // the delivery gives the lease back.
+        End::Delivered | End::DeliveredWhole if !recorded => {
+            let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
+            trace::refused(&refusal);
+            render::plain(&refusal, settings).map(ResponseBody::own)
+        }
+        End::Delivered | End::DeliveredWhole => {
+            if let Some(info) = delivery.info() {
+                trace::delivered(info);
+                render::paid(&mut response, info, settings);
+            }
+            if matches!(end, End::DeliveredWhole) {
+                delivery.end();
+                return response.map(ResponseBody::inner);
+            }
+            response.map(|body| ResponseBody::paid(body, delivery))
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture(..)")
+    }
+}

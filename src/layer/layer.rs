@@ -1,0 +1,97 @@
+//! The layer and its options.
+
+use std::{fmt, sync::Arc};
+
+use http::request::Parts;
+use tower_layer::Layer;
+
+use super::{Payment, route::Route};
+use crate::{
+    Merchant,
+    flow::{ConfigError, OfferBook},
+    pricing::Pricing,
+};
+
+/// Charges for the service that it wraps. Made by [`Merchant::charge`].
+///
+/// ```
+/// # use tower_mpp::{KeyRing, Merchant, Price, method::Sandbox, store::MemoryNonceStore};
+/// use axum::{Router, routing::post};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let merchant = Merchant::builder("api.example.com", KeyRing::new([7; 32])?)
+/// #     .test_mode(true).method(Sandbox::new())
+/// #     .nonce_store(MemoryNonceStore::single_process(1000)).build()?;
+/// let charge = merchant.charge(Price::usd("0.50")?)?.description("One model call");
+/// let app: Router = Router::new().route("/v1/messages", post(|| async { "hello" }).route_layer(charge));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it wraps a service"]
+pub struct PaymentLayer {
+    route: Route,
+}
+
+impl PaymentLayer {
+    pub(crate) fn new(merchant: Merchant, pricing: impl Pricing) -> Result<Self, ConfigError> {
+        let book = OfferBook::new(&merchant.0, pricing.fixed())?;
+        Ok(Self { route: Route::new(merchant, Arc::new(pricing), Arc::new(book)) })
+    }
+
+    /// What is bought, for people. It is shown and not bound.
+    pub fn description(mut self, description: impl AsRef<str>) -> Self {
+        self.route.describe(description.as_ref());
+        self
+    }
+
+    /// Lets requests through without payment when `predicate` holds, for instance for a subscriber that
+    /// an outer layer has authenticated. `OPTIONS` is always free.
+    pub fn free_when(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.route.free_when = Some(Arc::new(predicate));
+        self
+    }
+
+    /// Adds to the scope of the challenges. A credential is good for one HTTP method and one concrete
+    /// path of this merchant; use a label where one path is several resources, for instance on several
+    /// hosts.
+    pub fn scope(mut self, label: impl Into<String>) -> Self {
+        self.route.label = Some(label.into().into());
+        self
+    }
+
+    /// Binds the query too: for routes where it selects what is bought. Off by default.
+    pub fn bind_query(mut self, on: bool) -> Self {
+        self.route.bind_query = on;
+        self
+    }
+
+    /// Binds the request body by its digest (core draft section 5.1.4; RFC 9530), which means
+    /// buffering it. On by default; switch it off for streaming uploads, whose payment is then good for
+    /// any body.
+    pub fn bind_body(mut self, on: bool) -> Self {
+        self.route.bind_body = on;
+        self
+    }
+
+    /// The largest body in bytes that is buffered to bind it or to price it: 1 MiB by default. A larger
+    /// one is answered 413, when its length is declared without reading it.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.route.body_limit = bytes;
+        self
+    }
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = Payment<S>;
+
+    fn layer(&self, inner: S) -> Payment<S> {
+        Payment::new(inner, Arc::new(self.route.clone()))
+    }
+}
+
+impl fmt::Debug for PaymentLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentLayer").field("route", &self.route).finish()
+    }
+}

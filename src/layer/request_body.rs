@@ -1,0 +1,151 @@
+//! The body that the inner service reads: the client's own, or what was buffered of it.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::protocol::{ContentDigest, Digester};
+
+pin_project! {
+    /// The body of a request behind a [`Payment`](super::Payment): the client's own body untouched, or,
+    /// where it was buffered, the same frames again. Chunks are not copied and trailers are kept.
+    pub struct RequestBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<B> {
+        Untouched { #[pin] body: B },
+        Buffered { buffer: Buffer },
+    }
+}
+
+impl<B> RequestBody<B> {
+    pub(super) fn untouched(body: B) -> Self {
+        Self { kind: Kind::Untouched { body } }
+    }
+
+    pub(super) fn buffered(buffer: Buffer) -> Self {
+        Self { kind: Kind::Buffered { buffer } }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProj::Untouched { body } => body.poll_frame(cx),
+            KindProj::Buffered { buffer } => Poll::Ready(buffer.next().map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Untouched { body } => body.is_end_stream(),
+            Kind::Buffered { buffer } => buffer.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Untouched { body } => body.size_hint(),
+            Kind::Buffered { buffer } => SizeHint::with_exact(buffer.length as u64),
+        }
+    }
+}
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestBody(..)")
+    }
+}
+
+/// The frames of a body, and how much data they hold.
+#[derive(Default)]
+pub(super) struct Buffer {
+    // Most bodies are one chunk, which then costs no allocation.
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    length: usize,
+}
+
+/// The body is longer than the limit.
+pub(super) struct TooLong;
+
+impl Buffer {
+    pub(super) fn push(&mut self, frame: Frame<Bytes>, limit: usize) -> Result<(), TooLong> {
+        match frame.into_data() {
+            Ok(data) => {
+                self.length = self.length.checked_add(data.len()).filter(|sum| *sum <= limit).ok_or(TooLong)?;
+                if data.is_empty() {
+                    // A body of nothing but empty frames must not cost memory.
+                } else if self.first.is_none() {
+                    self.first = Some(data);
+                } else {
+                    self.rest.push_back(data);
+                }
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    match &mut self.trailers {
+                        Some(known) => known.extend(trailers),
+                        none => *none = Some(trailers),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The digest of the data, or `None` when there is none: an empty body is no body, however it is framed.
+    pub(super) fn digest(&self) -> Option<ContentDigest> {
+        if self.length == 0 {
+            return None;
+        }
+        let mut digester = Digester::default();
+        for chunk in self.first.iter().chain(&self.rest) {
+            digester.update(chunk);
+        }
+        Some(digester.finish())
+    }
+
+    /// All data in one piece, for a price that depends on it. Copies only when it came in several.
+    pub(super) fn contiguous(&self) -> Bytes {
+        match &self.first {
+            Some(first) if self.rest.is_empty() => first.clone(),
+            _ => {
+                let mut whole = BytesMut::with_capacity(self.length);
+                for chunk in self.first.iter().chain(&self.rest) {
+                    whole.extend_from_slice(chunk);
+                }
+                whole.freeze()
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        if let Some(data) = self.first.take().or_else(|| self.rest.pop_front()) {
+            self.length = self.length.saturating_sub(data.len());
+            return Some(Frame::data(data));
+        }
+        self.trailers.take().map(Frame::trailers)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty() && self.trailers.is_none()
+    }
+}

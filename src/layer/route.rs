@@ -1,0 +1,220 @@
+//! What one paid route decides, apart from the types of any service.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response,
+    header::{AUTHORIZATION, CONTENT_LENGTH},
+    request::Parts,
+};
+use http_body::Body;
+
+use super::render;
+use crate::{
+    Merchant,
+    flow::{self, Bound, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Terms},
+    pricing::{HeadQuote, Pricing, Quote},
+    protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
+    trace,
+};
+
+type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// A merchant, a price and the options of a layer.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) merchant: Arc<Inner>,
+    pub(super) pricing: Arc<dyn Pricing>,
+    pub(super) book: Arc<OfferBook>,
+    pub(super) free_when: Option<Arc<Predicate>>,
+    pub(super) label: Option<Arc<str>>,
+    pub(super) bind_query: bool,
+    pub(super) bind_body: bool,
+    pub(super) body_limit: usize,
+    /// `, description="..."`, or nothing.
+    description: Arc<str>,
+}
+
+/// What the head of a request says about its price.
+pub(super) enum Opening {
+    /// Straight to the service.
+    Free,
+    /// It costs this, and there is nothing to wait for.
+    Offers(Arc<Offers>),
+    /// It costs this, and the body has to be buffered to bind it.
+    Buffer(Arc<Offers>),
+    /// The price has to be asked for, after buffering the body if there is one.
+    Ask,
+    /// Answered before any challenge.
+    Refused(Refusal),
+}
+
+/// What is decided about a priced request.
+pub(super) enum Admission {
+    /// Refused, or asked to pay.
+    Answer(Box<Response<Bytes>>),
+    /// A payment to be settled.
+    Bound(Bound, InFlight),
+}
+
+impl Route {
+    pub(super) fn new(merchant: Merchant, pricing: Arc<dyn Pricing>, book: Arc<OfferBook>) -> Self {
+        Self {
+            merchant: merchant.0,
+            pricing,
+            book,
+            free_when: None,
+            label: None,
+            bind_query: false,
+            bind_body: true,
+            body_limit: 1024 * 1024,
+            description: "".into(),
+        }
+    }
+
+    pub(super) fn describe(&mut self, description: &str) {
+        self.description = flow::description_param(description).into();
+    }
+
+    /// Decides what can be decided from the head.
+    pub(super) fn open(&self, head: &Parts, body: &impl Body) -> Opening {
+        // Preflights carry no credential and must work, or no browser ever pays.
+        if head.method == Method::OPTIONS || self.free_when.as_ref().is_some_and(|free| free(head)) {
+            return Opening::Free;
+        }
+        let offers = match self.book.fixed() {
+            Some(offers) => Some(Arc::clone(offers)),
+            None => match self.pricing.quote_head(head) {
+                HeadQuote::Quote(quote) => match self.quoted(quote) {
+                    Ok(Some(offers)) => Some(offers),
+                    Ok(None) => return Opening::Free,
+                    Err(refusal) => return Opening::Refused(refusal),
+                },
+                HeadQuote::NeedsBody => None,
+                HeadQuote::NeedsTime => None,
+            },
+        };
+        if self.merchant.settings.https.as_ref().is_some_and(|policy| !policy.allows(head)) {
+            return Opening::Refused(Refusal::new(RefusalKind::InsecureTransport));
+        }
+        // A body is what the body says, not what a header says.
+        let has_body = !body.is_end_stream();
+        let buffer = has_body && (self.bind_body || offers.is_none());
+        if buffer && declared_length(head, body) > self.body_limit as u64 {
+            return Opening::Refused(Refusal::new(RefusalKind::BodyTooLarge));
+        }
+        match offers {
+            Some(offers) if buffer => Opening::Buffer(offers),
+            Some(offers) => Opening::Offers(offers),
+            None => Opening::Ask,
+        }
+    }
+
+    /// The offers for a quote; `None` is free.
+    pub(super) fn quoted(&self, quote: Quote) -> Result<Option<Arc<Offers>>, Refusal> {
+        match quote {
+            Quote::Free => Ok(None),
+            Quote::Refused(refused) => Err(Refusal::not_priced(&refused)),
+            Quote::Charge(prices) => {
+                let offers = self.book.quoted(&self.merchant, &prices);
+                if offers.list.is_empty() {
+                    tracing::error!(target: trace::TARGET, ?prices, "no payment method can take this price");
+                    return Err(Refusal::new(RefusalKind::NoOffer));
+                }
+                Ok(Some(offers))
+            }
+        }
+    }
+
+    /// Looks for a credential and binds it to an offer; without one, asks for payment.
+    pub(super) fn admit(&self, head: &Parts, offers: &Offers, digest: Option<&ContentDigest>) -> Admission {
+        let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
+        let bound = match payment_credential(head.headers.get_all(AUTHORIZATION)) {
+            Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
+            Ok(Some(token)) => flow::bind(&self.merchant, offers, &scope, digest, token, head.extensions.get()),
+            Err(AuthorizationError::Multiple) => Err(Refusal::new(RefusalKind::MultipleCredentials)),
+            Err(_) => Err(Refusal::new(RefusalKind::MalformedCredential)),
+        };
+        match bound {
+            Ok(bound) => match self.merchant.tasks.enter() {
+                Some(in_flight) => Admission::Bound(bound, in_flight),
+                None => Admission::Answer(Box::new(self.refuse(&Refusal::new(RefusalKind::Unavailable), head))),
+            },
+            Err(refusal) => Admission::Answer(Box::new(self.refuse_priced(refusal, head, offers, &scope, digest))),
+        }
+    }
+
+    /// Answers a refusal that carries no challenge.
+    pub(super) fn refuse(&self, refusal: &Refusal, head: &Parts) -> Response<Bytes> {
+        trace::refused(refusal);
+        render::answer(refusal, Vec::new(), None, head, &self.merchant.settings)
+    }
+
+    /// Answers a refusal of a priced request, with fresh challenges where it is certain that no money
+    /// has moved.
+    pub(super) fn refuse_priced(
+        &self,
+        refusal: Refusal,
+        head: &Parts,
+        offers: &Offers,
+        scope: &str,
+        digest: Option<&ContentDigest>,
+    ) -> Response<Bytes> {
+        if !refusal.has_challenge() {
+            return self.refuse(&refusal, head);
+        }
+        let (challenges, first) = self.challenges(head, offers, scope, digest);
+        if challenges.is_empty() {
+            // A 402 without a challenge is a dead end.
+            return self.refuse(&Refusal::new(RefusalKind::NoOffer), head);
+        }
+        trace::refused(&refusal);
+        let refusal = match (refusal.challenge_id(), first) {
+            (None, Some(first)) => refusal.of(first),
+            _ => refusal,
+        };
+        render::answer(&refusal, challenges, Some(offers), head, &self.merchant.settings)
+    }
+
+    fn challenges(
+        &self,
+        head: &Parts,
+        offers: &Offers,
+        scope: &str,
+        digest: Option<&ContentDigest>,
+    ) -> (Vec<HeaderValue>, Option<crate::protocol::ChallengeId>) {
+        let accept = AcceptPayment::parse(head.headers.get_all(ACCEPT_PAYMENT));
+        let expires = self.merchant.now().truncated().saturating_add(self.merchant.settings.challenge_ttl);
+        let terms = Terms {
+            scope,
+            digest,
+            expires,
+            description: offers.description.as_deref().unwrap_or(&self.description),
+            accept: accept.as_ref(),
+        };
+        flow::mint(offers, &terms)
+    }
+}
+
+/// The length that the sender declares, or that the body is known to have at least.
+fn declared_length(head: &Parts, body: &impl Body) -> u64 {
+    let declared = head
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
+    body.size_hint().lower().max(declared)
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("realm", &self.merchant.realm)
+            .field("label", &self.label)
+            .field("bind_query", &self.bind_query)
+            .field("bind_body", &self.bind_body)
+            .field("body_limit", &self.body_limit)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,514 @@
+//! The one tokenizer for lists of challenges and of credentials (RFC 9110 section 11), on the side
+//! of `Authorization` and on the side of `WWW-Authenticate`.
+//!
+//! A list is cut at the commas outside quoted strings, each element is read once, and nothing is
+//! copied. What other schemes put between their commas is not ours to judge: an element that has no
+//! legal form only matters when it belongs to the Payment scheme.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, header::Entry};
+
+/// The most bytes of one header field, over all its lines, that are looked at.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+const PAYMENT: &str = "Payment";
+
+/// There is no single readable Payment credential in `Authorization`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorizationError {
+    /// More than one Payment credential; the draft wants a 400 (core draft, appendix, multiple
+    /// payment options).
+    #[error("more than one Payment credential")]
+    Multiple,
+    /// More than [`MAX_HEADER_BYTES`].
+    #[error("the Authorization header is too large")]
+    TooLarge,
+    /// A Payment credential that is not one token68 (RFC 9110 section 11.2), or a list that ends
+    /// inside a quoted string.
+    #[error("the Payment credential is malformed")]
+    Malformed,
+}
+
+/// Finds the one Payment credential among all values of `Authorization` and returns its token68.
+///
+/// Credentials of other schemes, before or after it, in the same or in another header line, are
+/// passed over. The scheme is compared without case. `Payment` with nothing behind it is a malformed
+/// credential, not an absent one.
+///
+/// # Errors
+/// [`AuthorizationError`].
+pub fn payment_credential<'h>(
+    values: impl IntoIterator<Item = &'h HeaderValue>,
+) -> Result<Option<&'h str>, AuthorizationError> {
+    let mut room = MAX_HEADER_BYTES;
+    let mut token = None;
+    let mut count = 0_usize;
+    let mut malformed = false;
+    // Header lines of one name are one list (RFC 9110 section 5.2), so the scheme that a parameter
+    // belongs to may stand on the line before.
+    let mut in_payment = false;
+    for value in values {
+        let bytes = value.as_bytes();
+        room = room
+            .checked_sub(bytes.len())
+            .ok_or(AuthorizationError::TooLarge)?;
+        if let Some(only) = sole_payment_token(bytes) {
+            token = Some(only);
+            count += 1;
+            in_payment = true;
+            continue;
+        }
+        for element in elements(bytes) {
+            let Ok(element) = element else {
+                // A text that never names the scheme holds no credential of it, whatever it is.
+                malformed |= mentions_payment(bytes);
+                break;
+            };
+            match element.scheme {
+                Some(scheme) => {
+                    in_payment = scheme.eq_ignore_ascii_case(PAYMENT);
+                    if in_payment {
+                        count += 1;
+                        match element.body {
+                            Body::Token68(text) => token = Some(text),
+                            _ => malformed = true,
+                        }
+                    }
+                }
+                None => malformed |= in_payment,
+            }
+        }
+    }
+    if count > 1 {
+        Err(AuthorizationError::Multiple)
+    } else if malformed {
+        Err(AuthorizationError::Malformed)
+    } else {
+        Ok(token)
+    }
+}
+
+/// Takes Payment credentials out of `Authorization`, so that what lies behind the gate never sees
+/// the bearer token. Credentials of other schemes stay byte for byte and are marked sensitive.
+///
+/// A value that names the Payment scheme but cannot be read is taken out as a whole.
+pub fn remove_payment_credentials(headers: &mut HeaderMap) {
+    let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) else {
+        return;
+    };
+    let mut lines = entry.iter();
+    if let (Some(only), None) = (lines.next(), lines.next())
+        && sole_payment_token(only.as_bytes()).is_some()
+    {
+        entry.remove();
+        return;
+    }
+    let mut kept = Vec::new();
+    let mut in_payment = false;
+    for value in entry.iter() {
+        let rest = without_payment(value, &mut in_payment);
+        kept.extend(rest.map(|mut value| {
+            value.set_sensitive(true);
+            value
+        }));
+    }
+    let mut kept = kept.into_iter();
+    match kept.next() {
+        Some(first) => {
+            entry.insert(first);
+            kept.for_each(|value| entry.append(value));
+        }
+        None => {
+            entry.remove();
+        }
+    }
+}
+
+/// What is left of a header line without its Payment credentials: the line itself when it has none.
+fn without_payment(value: &HeaderValue, in_payment: &mut bool) -> Option<HeaderValue> {
+    let bytes = value.as_bytes();
+    let mut kept = Vec::new();
+    let mut removed = false;
+    for element in elements(bytes) {
+        let Ok(element) = element else {
+            return (!mentions_payment(bytes) && !*in_payment).then(|| value.clone());
+        };
+        if let Some(scheme) = element.scheme {
+            *in_payment = scheme.eq_ignore_ascii_case(PAYMENT);
+        }
+        if *in_payment {
+            removed = true;
+        } else {
+            if !kept.is_empty() {
+                kept.extend_from_slice(b", ");
+            }
+            kept.extend_from_slice(element.raw);
+        }
+    }
+    if !removed {
+        return Some(value.clone());
+    }
+    if kept.is_empty() {
+        return None;
+    }
+    // Parts of a header value are a header value.
+    HeaderValue::from_bytes(&kept).ok()
+}
+
+/// The token68 of a value that is one Payment credential and nothing else. This is nearly every
+/// paid request, so it takes one pass and no more.
+fn sole_payment_token(bytes: &[u8]) -> Option<&str> {
+    let (scheme, rest) = bytes.split_at_checked(PAYMENT.len())?;
+    if !scheme.eq_ignore_ascii_case(PAYMENT.as_bytes()) || !rest.first().is_some_and(is_space) {
+        return None;
+    }
+    token68(trim(rest))
+}
+
+/// Whether the name of the scheme stands anywhere in a text.
+fn mentions_payment(bytes: &[u8]) -> bool {
+    bytes
+        .windows(PAYMENT.len())
+        .any(|window| window.eq_ignore_ascii_case(PAYMENT.as_bytes()))
+}
+
+/// A list ends inside a quoted string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unterminated;
+
+/// One element of a list of challenges or credentials.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<'h> {
+    /// The element as it stands there, without the white space around it.
+    pub(super) raw: &'h [u8],
+    /// The scheme that begins here, or nothing when the element continues the scheme before.
+    pub(super) scheme: Option<&'h str>,
+    /// What stands behind the scheme, or the whole element.
+    pub(super) body: Body<'h>,
+}
+
+/// What an element carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'h> {
+    /// Nothing: the scheme stands alone.
+    Empty,
+    /// A token68.
+    Token68(&'h str),
+    /// `name=value`.
+    Param(&'h str, ParamValue<'h>),
+    /// None of the forms of RFC 9110.
+    Other,
+}
+
+/// The value of an auth-param.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ParamValue<'h> {
+    /// A token.
+    Token(&'h str),
+    /// What stands between the quotes, still escaped.
+    Quoted(&'h [u8]),
+}
+
+impl<'h> ParamValue<'h> {
+    /// The value as text.
+    ///
+    /// Bytes outside ASCII are UTF-8 or, when they are not, Latin-1. `\uXXXX` is a UTF-16 code unit
+    /// as deployed peers write it, half a surrogate pair becomes U+FFFD, and any other backslash
+    /// makes the next character literal (RFC 9110 section 5.6.4).
+    pub(super) fn decode(self) -> Cow<'h, str> {
+        let quoted = match self {
+            Self::Token(text) => return Cow::Borrowed(text),
+            Self::Quoted(quoted) => quoted,
+        };
+        let text = match std::str::from_utf8(quoted) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(quoted.iter().copied().map(char::from).collect()),
+        };
+        if text.contains('\\') {
+            Cow::Owned(unescape(&text))
+        } else {
+            text
+        }
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        rest = match unicode_escape(after) {
+            Some((character, tail)) => {
+                out.push(character);
+                tail
+            }
+            None => {
+                let mut tail = after.chars();
+                out.extend(tail.next());
+                tail.as_str()
+            }
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Reads what stands behind the backslash of `\uXXXX`, with the second half of a surrogate pair.
+fn unicode_escape(text: &str) -> Option<(char, &str)> {
+    fn unit(text: &str) -> Option<(u16, &str)> {
+        let (digits, tail) = text.strip_prefix('u')?.split_at_checked(4)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        Some((u16::from_str_radix(digits, 16).ok()?, tail))
+    }
+    let (first, tail) = unit(text)?;
+    if let Some(character) = char::from_u32(first.into()) {
+        return Some((character, tail));
+    }
+    let pair = tail
+        .strip_prefix('\\')
+        .and_then(unit)
+        .and_then(|(second, tail)| {
+            let character = char::decode_utf16([first, second]).next()?.ok()?;
+            Some((character, tail))
+        });
+    Some(pair.unwrap_or((char::REPLACEMENT_CHARACTER, tail)))
+}
+
+/// Appends `name="value"`, escaped: quotes and backslashes by a backslash, everything outside
+/// printable ASCII (but the tab) as the UTF-16 code units `\uXXXX`.
+///
+/// A line end is escaped like any other control character, so the outcome is always one header
+/// line; who takes text from outside refuses line ends before.
+pub(crate) fn push_quoted(out: &mut String, name: &str, value: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    let mut rest = value;
+    while let Some(at) = rest.find(|c: char| !is_plain(c)) {
+        let (plain, tail) = rest.split_at(at);
+        out.push_str(plain);
+        let mut tail = tail.chars();
+        match tail.next() {
+            Some(c @ ('"' | '\\')) => {
+                out.push('\\');
+                out.push(c);
+            }
+            Some(c) => c
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| push_unit(out, *unit)),
+            None => {}
+        }
+        rest = tail.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn is_plain(c: char) -> bool {
+    matches!(c, '\t' | ' '..='~') && !matches!(c, '"' | '\\')
+}
+
+fn push_unit(out: &mut String, unit: u16) {
+    out.push_str("\\u");
+    for shift in [12, 8, 4, 0] {
+        out.extend(char::from_digit(u32::from(unit >> shift) & 0xf, 16));
+    }
+}
+
+/// The elements of one header line; empty ones are passed over (RFC 9110 section 5.6.1.2). After an
+/// error there is nothing more.
+pub(super) fn elements(line: &[u8]) -> Elements<'_> {
+    Elements { rest: line }
+}
+
+/// See [`elements`].
+pub(super) struct Elements<'h> {
+    rest: &'h [u8],
+}
+
+impl<'h> Iterator for Elements<'h> {
+    type Item = Result<Element<'h>, Unterminated>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let Some((raw, rest)) = split_at_comma(self.rest) else {
+                self.rest = &[];
+                return Some(Err(Unterminated));
+            };
+            self.rest = rest;
+            let raw = trim(raw);
+            if !raw.is_empty() {
+                return Some(Ok(element(raw)));
+            }
+        }
+        None
+    }
+}
+
+/// Cuts at the first comma outside quoted strings; `None` when a quoted string has no end.
+fn split_at_comma(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut bytes = line.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b',' => {
+                let (element, rest) = line.split_at_checked(at)?;
+                return Some((element, rest.get(1..)?));
+            }
+            b'"' => loop {
+                match bytes.next()?.1 {
+                    b'"' => break,
+                    b'\\' => {
+                        bytes.next()?;
+                    }
+                    _ => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    Some((line, &[]))
+}
+
+/// Reads an element that has neither white space around it nor commas outside quoted strings.
+fn element(raw: &[u8]) -> Element<'_> {
+    let (name, rest) = split_token(raw);
+    let scheme_with = |body| Element {
+        raw,
+        scheme: Some(name),
+        body,
+    };
+    let part_of_the_scheme_before = |body| Element {
+        raw,
+        scheme: None,
+        body,
+    };
+    if name.is_empty() {
+        return part_of_the_scheme_before(Body::Other);
+    }
+    let behind = trim_start(rest);
+    match behind.first() {
+        None => scheme_with(Body::Empty),
+        Some(b'=') => part_of_the_scheme_before(param(name, behind)),
+        // No white space between a token and what is not a token: not a scheme.
+        Some(_) if behind.len() == rest.len() => part_of_the_scheme_before(Body::Other),
+        Some(_) => scheme_with(match token68(behind) {
+            Some(token) => Body::Token68(token),
+            None => {
+                let (name, rest) = split_token(behind);
+                param(name, trim_start(rest))
+            }
+        }),
+    }
+}
+
+/// Reads `"=" BWS ( token / quoted-string )`.
+fn param<'h>(name: &'h str, rest: &'h [u8]) -> Body<'h> {
+    let Some(value) = rest.strip_prefix(b"=").map(trim_start) else {
+        return Body::Other;
+    };
+    if name.is_empty() {
+        return Body::Other;
+    }
+    if let [b'"', quoted @ .., b'"'] = value {
+        return if is_quoted_text(quoted) {
+            Body::Param(name, ParamValue::Quoted(quoted))
+        } else {
+            Body::Other
+        };
+    }
+    match split_token(value) {
+        (token, []) if !token.is_empty() => Body::Param(name, ParamValue::Token(token)),
+        _ => Body::Other,
+    }
+}
+
+/// Whether the text between two quotes is one quoted string: no bare quote, no control character
+/// but the tab, and no backslash at the end.
+fn is_quoted_text(text: &[u8]) -> bool {
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        let fine = match byte {
+            b'"' => false,
+            b'\\' => bytes.next().is_some_and(is_text),
+            byte => is_text(byte),
+        };
+        if !fine {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_text(byte: &u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+/// Splits the token off the front (RFC 9110 section 5.6.2).
+fn split_token(bytes: &[u8]) -> (&str, &[u8]) {
+    let len = bytes.iter().take_while(|b| is_token_byte(**b)).count();
+    let (token, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
+    (std::str::from_utf8(token).unwrap_or_default(), rest)
+}
+
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// The bytes as a token68 (RFC 9110 section 11.2), if they are one.
+fn token68(bytes: &[u8]) -> Option<&str> {
+    let padding = bytes.iter().rev().take_while(|b| **b == b'=').count();
+    let (digits, _) = bytes.split_at_checked(bytes.len() - padding)?;
+    // No early exit: a fold without branches is what the compiler turns into wide instructions.
+    let legal = digits
+        .iter()
+        .fold(true, |legal, b| legal & is_token68_byte(*b));
+    if digits.is_empty() || !legal {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()
+}
+
+fn is_token68_byte(byte: u8) -> bool {
+    ((byte | 0x20).wrapping_sub(b'a') < 26)
+        // From `-` to `9`: - . / and the digits.
+        | (byte.wrapping_sub(b'-') < 13)
+        | (byte == b'+')
+        | (byte == b'_')
+        | (byte == b'~')
+}
+
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
+    let len = bytes.iter().take_while(|b| is_space(b)).count();
+    bytes.get(len..).unwrap_or_default()
+}
+
+fn trim(bytes: &[u8]) -> &[u8] {
+    let bytes = trim_start(bytes);
+    let len = bytes.iter().rev().take_while(|b| is_space(b)).count();
+    bytes.get(..bytes.len() - len).unwrap_or_default()
+}

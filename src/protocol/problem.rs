@@ -1,0 +1,237 @@
+//! Problem details (RFC 9457), the bodies of refusals (core draft section 8).
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::ids::ChallengeId;
+
+/// What went wrong, as a client may branch on it.
+///
+/// The draft's own types stand under `https://paymentauth.org/problems/`, and we add none there: the
+/// names are not ours to give. A situation that its HTTP status says completely is `about:blank`
+/// (RFC 9457 section 4.2.1). Where one status has two meanings that a paying client must tell apart,
+/// the type is the address of the variant's documentation below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProblemType {
+    /// 402: the resource requires payment.
+    PaymentRequired,
+    /// 402: the amount is too low.
+    PaymentInsufficient,
+    /// 402: the challenge or the authorization has expired.
+    PaymentExpired,
+    /// 402: the proof is invalid.
+    VerificationFailed,
+    /// 400: the method is not accepted here.
+    MethodUnsupported,
+    /// 402: the credential cannot be read.
+    MalformedCredential,
+    /// 402: the challenge is unknown, expired or used already.
+    InvalidChallenge,
+    /// 409: the same credential is being settled by another request. Nothing is charged a second
+    /// time; send the same credential again later.
+    PaymentInProgress,
+    /// 503: it is not known whether money moved. Do not pay again: send the same credential again
+    /// later.
+    PaymentOutcomeUnknown,
+    /// 403: the Payment scheme is served over TLS only. Nothing was charged, but the credential was
+    /// sent in the clear.
+    HttpsRequired,
+    /// 400: the request cannot be served as it stands.
+    BadRequest,
+    /// 403: policy denies access.
+    Forbidden,
+    /// 413: the body is larger than the limit.
+    PayloadTooLarge,
+    /// 429: a limit is exhausted for now.
+    TooManyRequests,
+    /// 500: a defect on our side.
+    InternalError,
+    /// 503: something that is needed is down; nothing was charged.
+    ServiceUnavailable,
+}
+
+macro_rules! core {
+    ($code:literal) => {
+        concat!("https://paymentauth.org/problems/", $code)
+    };
+}
+
+macro_rules! ours {
+    ($variant:literal) => {
+        concat!(
+            "https://docs.rs/tower-mpp/latest/tower_mpp/protocol/enum.ProblemType.html#variant.",
+            $variant
+        )
+    };
+}
+
+impl ProblemType {
+    /// The `type` member.
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::PaymentRequired => core!("payment-required"),
+            Self::PaymentInsufficient => core!("payment-insufficient"),
+            Self::PaymentExpired => core!("payment-expired"),
+            Self::VerificationFailed => core!("verification-failed"),
+            Self::MethodUnsupported => core!("method-unsupported"),
+            Self::MalformedCredential => core!("malformed-credential"),
+            Self::InvalidChallenge => core!("invalid-challenge"),
+            Self::PaymentInProgress => ours!("PaymentInProgress"),
+            Self::PaymentOutcomeUnknown => ours!("PaymentOutcomeUnknown"),
+            Self::HttpsRequired => ours!("HttpsRequired"),
+            Self::BadRequest
+            | Self::Forbidden
+            | Self::PayloadTooLarge
+            | Self::TooManyRequests
+            | Self::InternalError
+            | Self::ServiceUnavailable => "about:blank",
+        }
+    }
+
+    /// The `title` member: the same for every occurrence of the type, and for `about:blank` the
+    /// phrase of the status.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::PaymentRequired => "Payment Required",
+            Self::PaymentInsufficient => "Payment Insufficient",
+            Self::PaymentExpired => "Payment Expired",
+            Self::VerificationFailed => "Payment Verification Failed",
+            Self::MethodUnsupported => "Payment Method Unsupported",
+            Self::MalformedCredential => "Malformed Credential",
+            Self::InvalidChallenge => "Invalid Challenge",
+            Self::PaymentInProgress => "Payment In Progress",
+            Self::PaymentOutcomeUnknown => "Payment Outcome Unknown",
+            Self::HttpsRequired => "HTTPS Required",
+            Self::BadRequest => "Bad Request",
+            Self::Forbidden => "Forbidden",
+            Self::PayloadTooLarge => "Content Too Large",
+            Self::TooManyRequests => "Too Many Requests",
+            Self::InternalError => "Internal Server Error",
+            Self::ServiceUnavailable => "Service Unavailable",
+        }
+    }
+
+    /// The HTTP status that the type stands for.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::PaymentRequired
+            | Self::PaymentInsufficient
+            | Self::PaymentExpired
+            | Self::VerificationFailed
+            | Self::MalformedCredential
+            | Self::InvalidChallenge => 402,
+            Self::MethodUnsupported | Self::BadRequest => 400,
+            Self::HttpsRequired | Self::Forbidden => 403,
+            Self::PaymentInProgress => 409,
+            Self::PayloadTooLarge => 413,
+            Self::TooManyRequests => 429,
+            Self::InternalError => 500,
+            Self::PaymentOutcomeUnknown | Self::ServiceUnavailable => 503,
+        }
+    }
+}
+
+/// A problem body. Its `detail` is written for the caller: never an internal error, never a part of
+/// a credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What went wrong.
+    pub kind: ProblemType,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// One or two sentences for the caller.
+    pub detail: Cow<'static, str>,
+    /// The challenge that the problem is about.
+    pub challenge_id: Option<ChallengeId>,
+    /// Additional members. One with the name of a member above is not written.
+    pub extra: Map<String, Value>,
+}
+
+impl Problem {
+    /// The media type of the body.
+    pub const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    /// A problem with the status of its type.
+    pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            status: kind.status(),
+            detail: detail.into(),
+            challenge_id: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Names the challenge that the problem is about.
+    #[must_use]
+    pub fn challenge_id(mut self, id: ChallengeId) -> Self {
+        self.challenge_id = Some(id);
+        self
+    }
+
+    /// Sets another status than that of the type, for instance 403 for an `InvalidChallenge` that
+    /// must not be answered by another payment.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a member.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// Writes the body, with one allocation unless there are additional members.
+    pub fn to_json(&self) -> Vec<u8> {
+        // The escaped text is at most six times as long for each character that needs it.
+        let escapes = self
+            .detail
+            .bytes()
+            .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
+            .count();
+        let (uri, title) = (self.kind.uri(), self.kind.title());
+        let fixed = r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len();
+        let size = fixed
+            + uri.len()
+            + title.len()
+            + self.detail.len()
+            + 5 * escapes
+            + ChallengeId::TEXT_LEN;
+        let mut out = Vec::with_capacity(size);
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(uri.as_bytes());
+        out.extend_from_slice(br#"","title":""#);
+        out.extend_from_slice(title.as_bytes());
+        out.extend_from_slice(br#"","status":"#);
+        push_json(&mut out, &self.status);
+        out.extend_from_slice(br#","detail":"#);
+        push_json(&mut out, &*self.detail);
+        if let Some(id) = &self.challenge_id {
+            out.extend_from_slice(br#","challengeId":""#);
+            out.extend_from_slice(id.encode(&mut [0; 43]).as_bytes());
+            out.push(b'"');
+        }
+        for (name, value) in &self.extra {
+            if !RESERVED.contains(&name.as_str()) {
+                out.push(b',');
+                push_json(&mut out, name);
+                out.push(b':');
+                push_json(&mut out, value);
+            }
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+const RESERVED: [&str; 5] = ["type", "title", "status", "detail", "challengeId"];
+
+/// Numbers, texts and JSON values are written to a vector without fail.
+fn push_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let _ = serde_json::to_writer(out, value);
+}

@@ -1,0 +1,154 @@
+//! A rail for tests that does what the payload's `token` says, counts the money that it takes, and can
+//! be made to wait at every step.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use tower_mpp::{
+    Price,
+    method::{
+        Attempt, Checked, Declined, DeclineReason, Fault, OfferRequest, Payment, PaymentMethod, RefundError,
+        RefundRequest, Refunded, SettleError, Settlement, Unknown, VerifyError,
+    },
+    protocol::{ChallengeId, Intent, MethodId},
+};
+
+/// A stand-in for a rail. Tokens: `ok`, `decline`, `insufficient`, `fault`, `verify_fault`,
+/// `unknown` (no money the first time), `lost` (money moves, the reply is lost the first time),
+/// `never` (does not answer), `panic`.
+#[derive(Clone)]
+pub struct TestRail {
+    id: MethodId,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    charged: Mutex<HashMap<ChallengeId, usize>>,
+    attempts: AtomicUsize,
+    yields: AtomicUsize,
+    delay: Mutex<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    token: String,
+    proof: Option<String>,
+}
+
+impl TestRail {
+    pub fn new(id: &'static str) -> Self {
+        Self { id: MethodId::new(id).expect("a method id"), state: Arc::default() }
+    }
+
+    /// Makes every step give way this many times before it goes on.
+    pub fn yielding(self, times: usize) -> Self {
+        self.state.yields.store(times, Ordering::SeqCst);
+        self
+    }
+
+    /// Makes settling take this long.
+    pub fn delay(self, delay: Duration) -> Self {
+        *self.state.delay.lock().expect("lock") = delay;
+        self
+    }
+
+    /// How often money has moved.
+    pub fn settlements(&self) -> usize {
+        self.state.charged.lock().expect("lock").values().sum()
+    }
+
+    /// How often money has moved for one challenge.
+    pub fn settlements_of(&self, id: ChallengeId) -> usize {
+        self.state.charged.lock().expect("lock").get(&id).copied().unwrap_or(0)
+    }
+
+    /// How often settling was tried.
+    pub fn attempts(&self) -> usize {
+        self.state.attempts.load(Ordering::SeqCst)
+    }
+
+    async fn give_way(&self) {
+        for _ in 0..self.state.yields.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait]
+impl PaymentMethod for TestRail {
+    fn method(&self) -> &MethodId {
+        &self.id
+    }
+
+    fn intent(&self) -> &Intent {
+        &Intent::CHARGE
+    }
+
+    fn offer(&self, price: &Price) -> Option<OfferRequest> {
+        (!price.amount().is_zero()).then(|| OfferRequest::of(price))
+    }
+
+    fn check(&self, payment: &Payment) -> Result<Checked, Declined> {
+        let payload: Payload = payment.payload()?;
+        Ok(match payload.proof {
+            Some(proof) => Checked::exclusive(payment.spend_key(proof)),
+            None => Checked::bound(),
+        })
+    }
+
+    async fn verify(&self, payment: &Payment, _: Attempt) -> Result<(), VerifyError> {
+        self.give_way().await;
+        let payload: Payload = payment.payload()?;
+        match payload.token.as_str() {
+            "verify_fault" => Err(Fault::new("the rail's key is wrong: sk_secret").into()),
+            "forged" => Err(Declined::invalid_proof("The signature is not the payer's.").into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError> {
+        self.state.attempts.fetch_add(1, Ordering::SeqCst);
+        self.give_way().await;
+        let delay = *self.state.delay.lock().expect("lock");
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let payload: Payload = payment.payload()?;
+        let id = payment.challenge_id();
+        // What a real rail's idempotency key does: money moves once per challenge.
+        let charge = || {
+            self.state.charged.lock().expect("lock").entry(id).or_insert(1);
+        };
+        match (payload.token.as_str(), attempt) {
+            ("decline", _) => return Err(Declined::new(DeclineReason::Refused, "The card was declined.").into()),
+            ("insufficient", _) => {
+                return Err(Declined::new(DeclineReason::Insufficient, "There is not enough money.").into());
+            }
+            ("fault", _) => return Err(Fault::new("401 from the rail: sk_secret").into()),
+            ("unknown", Attempt::First) => return Err(Unknown::new("no answer").into()),
+            ("lost", Attempt::First) => {
+                charge();
+                return Err(Unknown::new("the reply was lost").into());
+            }
+            ("never", _) => std::future::pending().await,
+            ("panic", _) => panic!("a bug in a rail"),
+            ("ok" | "unknown" | "lost", _) => charge(),
+            _ => return Err(Declined::invalid_proof("There is no such token.").into()),
+        }
+        self.give_way().await;
+        Ok(Settlement::new(format!("ref_{id}"), payment.now()).payer(payment.claimed_payer()))
+    }
+
+    async fn refund(&self, _: RefundRequest<'_>) -> Result<Refunded, RefundError> {
+        Err(RefundError::Unsupported)
+    }
+}
