@@ -15,9 +15,7 @@ use tower_mpp::{
     KeyRing, Merchant, Price,
     method::{Sandbox, Settlement},
     protocol::{ChallengeId, SpendKey, Timestamp},
-    store::{
-        Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind,
-    },
+    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind},
 };
 
 /// A journal that forgets nothing, for one process.
@@ -73,13 +71,8 @@ impl Notebook {
             if let Proof::Exclusive(key) = claim.proof {
                 self.exclusive.insert(key, claim.id);
             }
-            let entry = Entry {
-                lease_until: claim.lease_until,
-                token: Some(lease.token),
-                settlement: None,
-                end: None,
-                claim,
-            };
+            let entry =
+                Entry { lease_until: claim.lease_until, token: Some(lease.token), settlement: None, end: None, claim };
             self.entries.insert(lease.id, entry);
             return Claimed::Won { lease, resumed: false };
         };

@@ -107,10 +107,7 @@ impl KeyRing {
             }
             state
         });
-        BoundSlots {
-            current: states.next().unwrap_or_else(|| self.current.0.clone()),
-            previous: states.collect(),
-        }
+        BoundSlots { current: states.next().unwrap_or_else(|| self.current.0.clone()), previous: states.collect() }
     }
 }
 

@@ -13,8 +13,6 @@ pub mod protocol;
 pub mod store;
 mod trace;
 
-#[cfg(feature = "axum")]
-pub use layer::NotCharged;
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{ConfigError, Merchant, MerchantBuilder, PaymentInfo, Refusal, RefusalKind, ReplayAnswer},
@@ -23,3 +21,5 @@ pub use self::{
     protocol::Price,
     trace::{TARGET as TRACING_TARGET, metric},
 };
+#[cfg(feature = "axum")]
+pub use layer::NotCharged;

@@ -1,7 +1,7 @@
 //! Events and metrics, all in one place, all under one target. Nothing secret passes through here:
 //! no credential, no payload, no key.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     flow::{Bound, PaymentInfo, Refusal, RefusalKind},
@@ -45,7 +45,7 @@ pub(crate) fn payment_span(bound: &Bound) -> tracing::Span {
 }
 
 pub(crate) fn refused(refusal: &Refusal) {
-    count(metric::REFUSALS, &[("kind", refusal.kind().as_str())]);
+    count(metric::REFUSALS, [("kind", refusal.kind().as_str().into())]);
     // A request without a credential is everyday business.
     if refusal.kind() == RefusalKind::PaymentRequired {
         tracing::trace!(target: TARGET, "payment required");
@@ -62,8 +62,8 @@ pub(crate) fn refused(refusal: &Refusal) {
 
 pub(crate) fn settled(info: &PaymentInfo, took: Duration) {
     let redelivery = if info.is_redelivery() { "true" } else { "false" };
-    count(metric::SETTLED, &[("method", info.method().as_str()), ("redelivery", redelivery)]);
-    seconds(metric::SETTLE_SECONDS, info.method().as_str(), took);
+    count(metric::SETTLED, [("method", info.method().label()), ("redelivery", redelivery.into())]);
+    seconds(metric::SETTLE_SECONDS, [("method", info.method().label())], took);
     tracing::info!(
         target: TARGET,
         challenge_id = %info.challenge_id(),
@@ -77,12 +77,12 @@ pub(crate) fn settled(info: &PaymentInfo, took: Duration) {
 }
 
 pub(crate) fn delivered(info: &PaymentInfo) {
-    count(metric::DELIVERED, &[("method", info.method().as_str())]);
+    count(metric::DELIVERED, [("method", info.method().label())]);
     tracing::debug!(target: TARGET, challenge_id = %info.challenge_id(), "delivered");
 }
 
 pub(crate) fn undelivered(info: &PaymentInfo) {
-    count(metric::UNDELIVERED, &[("method", info.method().as_str())]);
+    count(metric::UNDELIVERED, [("method", info.method().label())]);
     tracing::warn!(
         target: TARGET,
         challenge_id = %info.challenge_id(),
@@ -93,35 +93,41 @@ pub(crate) fn undelivered(info: &PaymentInfo) {
 }
 
 pub(crate) fn unknown(method: &MethodId, id: ChallengeId, unknown: &Unknown) {
-    count(metric::UNKNOWN, &[("method", method.as_str())]);
+    count(metric::UNKNOWN, [("method", method.label())]);
     tracing::warn!(target: TARGET, challenge_id = %id, %method, detail = %unknown, "settlement outcome unknown: the claim is kept");
 }
 
 pub(crate) fn fault(method: &MethodId, id: ChallengeId, fault: &Fault) {
-    count(metric::FAULTS, &[("method", method.as_str())]);
+    count(metric::FAULTS, [("method", method.label())]);
     tracing::error!(target: TARGET, challenge_id = %id, %method, detail = %fault, "the payment method cannot work");
 }
 
 pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {
-    count(metric::JOURNAL_ERRORS, &[("step", step)]);
+    count(metric::JOURNAL_ERRORS, [("step", step.into())]);
     let cause = std::error::Error::source(error).map(tracing::field::display);
     tracing::error!(target: TARGET, step, %error, cause, reference, "the payment journal failed");
 }
 
+/// Names of methods and kinds are static or few: they are labels without a copy.
+type Label = (&'static str, Cow<'static, str>);
+
 #[cfg(feature = "metrics")]
-fn count(name: &'static str, labels: &[(&'static str, &str)]) {
-    let labels: Vec<metrics::Label> =
-        labels.iter().map(|(key, value)| metrics::Label::new(*key, (*value).to_owned())).collect();
-    metrics::counter!(name, labels).increment(1);
+fn labels<const N: usize>(labels: [Label; N]) -> Vec<metrics::Label> {
+    labels.map(|(key, value)| metrics::Label::new(key, value)).into()
+}
+
+#[cfg(feature = "metrics")]
+fn count<const N: usize>(name: &'static str, of: [Label; N]) {
+    metrics::counter!(name, labels(of)).increment(1);
+}
+
+#[cfg(feature = "metrics")]
+fn seconds<const N: usize>(name: &'static str, of: [Label; N], took: Duration) {
+    metrics::histogram!(name, labels(of)).record(took.as_secs_f64());
 }
 
 #[cfg(not(feature = "metrics"))]
-fn count(_: &'static str, _: &[(&'static str, &str)]) {}
-
-#[cfg(feature = "metrics")]
-fn seconds(name: &'static str, method: &str, took: Duration) {
-    metrics::histogram!(name, "method" => method.to_owned()).record(took.as_secs_f64());
-}
+fn count<const N: usize>(_: &'static str, _: [Label; N]) {}
 
 #[cfg(not(feature = "metrics"))]
-fn seconds(_: &'static str, _: &str, _: Duration) {}
+fn seconds<const N: usize>(_: &'static str, _: [Label; N], _: Duration) {}

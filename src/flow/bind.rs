@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inner, Offers, Refusal, RefusalKind, mint::scope_of};
+use super::{Inner, Offers, Refusal, RefusalKind, mint::is_for_scope};
 use crate::{
     method::{Checked, Payment, PaymentContext, PaymentMethod},
     protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, MethodId, Timestamp},
@@ -14,7 +14,6 @@ pub(crate) struct Bound {
     pub(super) payment: Payment,
     pub(super) method: Arc<dyn PaymentMethod>,
     pub(super) checked: Checked,
-    pub(super) scope: String,
     /// The challenge has expired: only money that has moved before can still be redeemed.
     pub(super) expired: bool,
 }
@@ -63,7 +62,7 @@ pub(crate) fn bind(
     // From here on it is certain that this merchant issued the challenge.
     let invalid = || invalid().of(id);
     let expires: Timestamp = expires_text.parse().map_err(|_| invalid())?;
-    if !fits(echoed, merchant, digest) || scope_of(opaque).as_deref() != Some(scope) {
+    if !fits(echoed, merchant, digest) || !is_for_scope(opaque, scope) {
         return Err(invalid());
     }
     let now = merchant.now();
@@ -84,7 +83,7 @@ pub(crate) fn bind(
         context: context.cloned(),
     };
     let checked = offer.method.check(&payment).map_err(|declined| Refusal::declined(&declined, id))?;
-    Ok(Bound { payment, method: Arc::clone(&offer.method), checked, scope: scope.to_owned(), expired: now >= expires })
+    Ok(Bound { payment, method: Arc::clone(&offer.method), checked, expired: now >= expires })
 }
 
 /// What is not under the offer's own HMAC slots, or must be the same text as well as bound.

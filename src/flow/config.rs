@@ -85,7 +85,9 @@ pub enum ConfigError {
         problem: &'static str,
     },
     /// A price that none of the rails can take.
-    #[error("charge: no configured payment method can take {price}; it may be below the minimum of the rail or in a currency that it does not take")]
+    #[error(
+        "charge: no configured payment method can take {price}; it may be below the minimum of the rail or in a currency that it does not take"
+    )]
     NoOffer {
         /// The price.
         price: String,

@@ -1,11 +1,6 @@
 //! Delivery: what becomes of settled money while the handler works and its answer leaves.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::Context,
-};
+use std::{future::Future, pin::Pin, sync::Arc, task::Context};
 
 use tokio::time::Sleep;
 
@@ -98,4 +93,3 @@ async fn undelivered(merchant: Arc<Inner>, lease: Lease) -> Result<(), StoreErro
         .await
         .inspect_err(|error| trace::journal_failed("release", error, None))
 }
-

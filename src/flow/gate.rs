@@ -23,9 +23,14 @@ pub(crate) struct Settled {
 }
 
 /// Takes the money for a bound payment, once.
-pub(crate) async fn settle(merchant: Arc<Inner>, bound: Bound, in_flight: InFlight) -> Result<Settled, Refusal> {
+pub(crate) async fn settle(
+    merchant: Arc<Inner>,
+    bound: Bound,
+    scope: String,
+    in_flight: InFlight,
+) -> Result<Settled, Refusal> {
     let started = std::time::Instant::now();
-    let (lease, settlement, redelivery) = Gate { merchant: &merchant, bound: &bound }
+    let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
         .run()
         .await
         .map_err(|refusal| refusal.of(bound.payment.id))?;
@@ -45,6 +50,7 @@ pub(crate) async fn settle(merchant: Arc<Inner>, bound: Bound, in_flight: InFlig
 
 struct Gate<'a> {
     merchant: &'a Inner,
+    scope: &'a str,
     bound: &'a Bound,
 }
 
@@ -99,16 +105,18 @@ impl Gate<'_> {
             expires: crate::protocol::Timestamp,
         }
         let payment = &self.bound.payment;
-        serde_json::to_vec(&Record {
+        let mut json = Vec::with_capacity(192 + self.scope.len());
+        let record = Record {
             method: payment.method.as_str(),
             intent: self.bound.method.intent().as_str(),
             amount: payment.amount(),
             currency: payment.currency().as_str(),
-            scope: &self.bound.scope,
+            scope: self.scope,
             expires: payment.expires,
-        })
-        .unwrap_or_default()
-        .into()
+        };
+        // Writing text and numbers into memory cannot fail.
+        let _ = serde_json::to_writer(&mut json, &record);
+        json.into()
     }
 
     /// Verify, settle, journal, with the lease held.

@@ -1,12 +1,17 @@
 //! Minting: from offers to `WWW-Authenticate` values. Per challenge only randomness and one HMAC; the
 //! rest is prepared or shared.
 
+use std::{borrow::Cow, fmt::Write as _, io::Write as _};
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 use rand::RngExt as _;
 
-use super::offer::{Offer, Offers};
+use super::{
+    offer::{Offer, Offers},
+    scope::MAX_SCOPE,
+};
 use crate::protocol::{AcceptPayment, ChallengeId, ContentDigest, Timestamp};
 
 /// Header lines of a 402 stay under 8 KB in all (core draft section 5.4): this much for challenges.
@@ -22,22 +27,27 @@ pub(crate) struct Terms<'a> {
     pub(crate) accept: Option<&'a AcceptPayment>,
 }
 
-/// A challenge for each offer that the client accepts, in its order of preference, and the id of the first.
-pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>) -> (Vec<HeaderValue>, Option<ChallengeId>) {
-    let opaque = opaque(terms.scope);
-    let expires = terms.expires.to_string();
+/// Adds a challenge for each offer that the client accepts, in its order of preference, to the headers
+/// of an answer. Returns the id of the first.
+pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>, headers: &mut HeaderMap) -> Option<ChallengeId> {
+    let mut opaque_buffer = [0; MAX_OPAQUE];
+    let mut expires_buffer = StackText::<MAX_TIMESTAMP>::new();
     let mut digest_buffer = [0; ContentDigest::TEXT_LEN];
-    let digest = terms.digest.map_or("", |digest| digest.encode(&mut digest_buffer));
-    let mint_one = |offer: &Offer| {
-        let id = offer.slots.sign(&expires, digest, &opaque);
-        (challenge(offer, &id, &expires, digest, &opaque, terms.description), id)
+    // The scope is bounded and the time is ours, so both fit.
+    let opaque = opaque(terms.scope, &mut opaque_buffer)?;
+    write!(expires_buffer, "{}", terms.expires).ok()?;
+    let shared = Shared {
+        expires: expires_buffer.as_str(),
+        digest: terms.digest.map_or("", |digest| digest.encode(&mut digest_buffer)),
+        opaque,
+        description: terms.description,
     };
 
-    let mut values = Vec::with_capacity(offers.list.len());
     let mut first = None;
     let mut room = MAX_CHALLENGES_BYTES;
     let mut add = |offer: &Offer| {
-        let (text, id) = mint_one(offer);
+        let id = offer.slots.sign(shared.expires, shared.digest, shared.opaque);
+        let text = challenge(offer, &id, &shared);
         if text.len() > room {
             tracing::warn!(target: crate::trace::TARGET, method = %offer.method.method(), "offer left out: the challenges would exceed 8 KB");
             return;
@@ -46,7 +56,7 @@ pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>) -> (Vec<HeaderValue>, Opt
         // Every part is printable ASCII by construction.
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             first.get_or_insert(id);
-            values.push(value);
+            headers.append(WWW_AUTHENTICATE, value);
         }
     };
     match terms.accept {
@@ -57,55 +67,102 @@ pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>) -> (Vec<HeaderValue>, Opt
             wanted.into_iter().for_each(&mut add);
         }
     }
-    (values, first)
+    first
 }
+
+/// The parameters that the challenges of one answer share, as text.
+struct Shared<'a> {
+    expires: &'a str,
+    digest: &'a str,
+    opaque: &'a str,
+    description: &'a str,
+}
+
+/// `2025-01-15T12:05:00Z`, with room for years of other lengths.
+const MAX_TIMESTAMP: usize = 40;
+/// A scope has at most 256 bytes, each at most six in JSON; base64 adds a third.
+const MAX_OPAQUE_JSON: usize = 6 * MAX_SCOPE + 64;
+const MAX_OPAQUE: usize = MAX_OPAQUE_JSON.div_ceil(3) * 4;
 
 /// The `opaque` parameter: base64url of `{"nonce":"...","scope":"..."}`, whose members stand in
 /// canonical order. The nonce makes every challenge unique, the scope ties it to one resource.
-fn opaque(scope: &str) -> String {
-    let mut json = Vec::with_capacity(scope.len() + 64);
-    json.extend_from_slice(br#"{"nonce":""#);
+fn opaque<'b>(scope: &str, buffer: &'b mut [u8; MAX_OPAQUE]) -> Option<&'b str> {
     let mut nonce = [0; 22];
-    // 16 bytes are 22 characters.
-    let _ = URL_SAFE_NO_PAD.encode_slice(rand::rng().random::<[u8; 16]>(), &mut nonce);
-    json.extend_from_slice(&nonce);
-    json.extend_from_slice(br#"","scope":"#);
-    // Writing text into memory cannot fail.
-    let _ = serde_json::to_writer(&mut json, scope);
-    json.push(b'}');
-    URL_SAFE_NO_PAD.encode(json)
+    URL_SAFE_NO_PAD.encode_slice(rand::rng().random::<[u8; 16]>(), &mut nonce).ok()?;
+    let mut json = [0; MAX_OPAQUE_JSON];
+    let mut rest = json.as_mut_slice();
+    rest.write_all(br#"{"nonce":""#).ok()?;
+    rest.write_all(&nonce).ok()?;
+    rest.write_all(br#"","scope":"#).ok()?;
+    serde_json::to_writer(&mut rest, scope).ok()?;
+    rest.write_all(b"}").ok()?;
+    let unused = rest.len();
+    let json = json.get(..MAX_OPAQUE_JSON - unused)?;
+    let length = URL_SAFE_NO_PAD.encode_slice(json, buffer).ok()?;
+    std::str::from_utf8(buffer.get(..length)?).ok()
 }
 
-/// Reads the scope back from an `opaque` whose binding has been verified.
-pub(super) fn scope_of(opaque: &str) -> Option<String> {
+/// Whether an `opaque` whose binding has been verified is for this scope.
+pub(super) fn is_for_scope(opaque: &str, scope: &str) -> bool {
     #[derive(serde::Deserialize)]
-    struct Opaque {
-        scope: String,
+    struct Opaque<'a> {
+        #[serde(borrow)]
+        scope: Cow<'a, str>,
     }
-    let json = URL_SAFE_NO_PAD.decode(opaque).ok()?;
-    serde_json::from_slice::<Opaque>(&json).ok().map(|opaque| opaque.scope)
+    let mut json = [0; MAX_OPAQUE_JSON];
+    URL_SAFE_NO_PAD
+        .decode_slice(opaque, &mut json)
+        .ok()
+        .and_then(|length| serde_json::from_slice::<Opaque<'_>>(json.get(..length)?).ok())
+        .is_some_and(|opaque| opaque.scope == scope)
 }
 
 /// The header value, in one allocation of exactly its size.
-fn challenge(offer: &Offer, id: &ChallengeId, expires: &str, digest: &str, opaque: &str, description: &str) -> String {
+fn challenge(offer: &Offer, id: &ChallengeId, shared: &Shared<'_>) -> String {
     let mut id_buffer = [0; ChallengeId::TEXT_LEN];
     let id = id.encode(&mut id_buffer);
-    let digest_parts: [&str; 3] = if digest.is_empty() { [""; 3] } else { [", digest=\"", digest, "\""] };
+    let (before, after) = if shared.digest.is_empty() { ("", "") } else { (", digest=\"", "\"") };
     let parts = [
         "Payment id=\"",
         id,
         "\"",
         &offer.params,
         ", expires=\"",
-        expires,
+        shared.expires,
         "\"",
-        description,
-        digest_parts[0],
-        digest_parts[1],
-        digest_parts[2],
+        shared.description,
+        before,
+        shared.digest,
+        after,
         ", opaque=\"",
-        opaque,
+        shared.opaque,
         "\"",
     ];
     parts.concat()
+}
+
+/// A short text on the stack.
+struct StackText<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> StackText<N> {
+    fn new() -> Self {
+        Self { bytes: [0; N], length: 0 }
+    }
+
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> std::fmt::Write for StackText<N> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
 }

@@ -14,11 +14,6 @@ mod refusal;
 mod scope;
 mod tasks;
 
-pub use self::{
-    config::{ConfigError, MerchantBuilder, ReplayAnswer},
-    info::PaymentInfo,
-    refusal::{Refusal, RefusalKind},
-};
 pub(crate) use self::{
     bind::{Bound, bind},
     config::Settings,
@@ -28,6 +23,11 @@ pub(crate) use self::{
     offer::{OfferBook, Offers, description_param},
     scope::scope,
     tasks::{Detached, InFlight, within},
+};
+pub use self::{
+    config::{ConfigError, MerchantBuilder, ReplayAnswer},
+    info::PaymentInfo,
+    refusal::{Refusal, RefusalKind},
 };
 
 use std::{fmt, sync::Arc, time::Duration};

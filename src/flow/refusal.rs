@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::StatusCode;
 
-use crate::{protocol::ChallengeId, pricing::Refused};
+use crate::{pricing::Refused, protocol::ChallengeId};
 
 /// Why the payment layer answered a request itself. It stands in the extensions of that answer, so
 /// that outer layers can log or count it.
@@ -168,10 +168,7 @@ impl Refusal {
     }
 
     pub(crate) fn not_priced(refused: &Refused) -> Self {
-        Self {
-            status: refused.status(),
-            ..Self::detailed(RefusalKind::NotPriced, refused.detail().to_owned())
-        }
+        Self { status: refused.status(), ..Self::detailed(RefusalKind::NotPriced, refused.detail().to_owned()) }
     }
 
     pub(crate) fn of(mut self, id: ChallengeId) -> Self {

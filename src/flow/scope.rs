@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::protocol::SpendKey;
 
 /// Longer scopes are hashed, so that a challenge stays small whatever the client asks for.
-const MAX_SCOPE: usize = 256;
+pub(super) const MAX_SCOPE: usize = 256;
 
 /// The scope of a request: `POST /v1/messages`, with the concrete path, so that paying for
 /// `/customers/1` does not open `/customers/2`. The query is hashed: it may be long, and private.

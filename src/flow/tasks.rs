@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -91,9 +92,17 @@ impl<T: Send + 'static> Detached<T> {
     /// The result, or `None` when the work panicked or the runtime was shut down.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, tasks: &Tasks) -> Poll<Option<T>> {
         if let State::New(work) = &mut self.0 {
-            if let Poll::Ready(result) = work.as_mut().poll(cx) {
-                self.0 = State::Done;
-                return Poll::Ready(Some(result));
+            // A panic in a rail or a store must not take the connection with it, here as in a task.
+            match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(result)) => {
+                    self.0 = State::Done;
+                    return Poll::Ready(Some(result));
+                }
+                Err(_) => {
+                    self.0 = State::Done;
+                    return Poll::Ready(None);
+                }
             }
             if let State::New(work) = std::mem::replace(&mut self.0, State::Done) {
                 self.0 = State::Running(tasks.spawn(work));

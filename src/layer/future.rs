@@ -15,7 +15,6 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;
-use tracing::Instrument as _;
 
 use super::{
     RequestBody, ResponseBody, render,
@@ -23,7 +22,7 @@ use super::{
     route::{Admission, Route},
 };
 use crate::{
-    flow::{self, Bound, Delivery, Detached, InFlight, Offers, Refusal, RefusalKind, Settled, Step},
+    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Settled, Step},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     trace,
@@ -115,20 +114,13 @@ where
         mut request: Request<RequestBody<B>>,
         offers: Arc<Offers>,
         digest: Option<ContentDigest>,
-        bound: Bound,
-        in_flight: InFlight,
+        gate: Detached<Result<Settled, Refusal>>,
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
-        let gate = settle(&route, bound, in_flight);
         let paying = Some(Paying { route, service, request, offers, digest });
         Self { state: State::Gate { gate, paying } }
     }
-}
-
-fn settle(route: &Route, bound: Bound, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
-    let span = trace::payment_span(&bound);
-    Detached::new(flow::settle(Arc::clone(&route.merchant), bound, in_flight).instrument(span))
 }
 
 impl<S, B, ResBody> Future for ResponseFuture<S, B>
@@ -160,7 +152,7 @@ where
                     let Some(job) = job.take() else { return Poll::Pending };
                     match collected {
                         Ok(()) => job.proceed(mem::take(buffer)),
-                        Err(kind) => State::Answer { answer: Some(job.route.refuse(&Refusal::new(kind), &job.head)) },
+                        Err(kind) => State::Answer { answer: Some(job.route.refuse(Refusal::new(kind), &job.head)) },
                     }
                 }
                 StateProj::Quote { quote, buffer, service } => {
@@ -232,8 +224,8 @@ fn poll_collect<B: Body<Data = Bytes>>(
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(RefusalKind::BodyUnreadable)),
             Poll::Ready(None) => break,
             Poll::Pending => {
-                let timer = timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(route.merchant.settings.body_timeout)));
+                let timer =
+                    timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(route.merchant.settings.body_timeout)));
                 return timer.as_mut().poll(cx).map(|()| Err(RefusalKind::BodyTimeout));
             }
         }
@@ -285,7 +277,7 @@ where
             let request = Request::from_parts(head, RequestBody::buffered(buffer));
             State::Free { future: service.call(request) }
         }
-        Err(refusal) => State::Answer { answer: Some(route.refuse(&refusal, &head)) },
+        Err(refusal) => State::Answer { answer: Some(route.refuse(refusal, &head)) },
     }
 }
 
@@ -302,10 +294,11 @@ where
 {
     let digest = if route.bind_body { buffer.digest() } else { None };
     match route.admit(&head, &offers, digest.as_ref()) {
-        Admission::Answer(answer) => State::Answer { answer: Some(*answer) },
-        Admission::Bound(bound, in_flight) => {
+        Admission::Answer(answer) => State::Answer { answer: Some(answer) },
+        Admission::Bound(bound, scope, in_flight) => {
             let request = Request::from_parts(head, RequestBody::buffered(buffer));
-            ResponseFuture::gate(route, service, request, offers, digest, bound, in_flight).state
+            let gate = route.gate(bound, scope, in_flight);
+            ResponseFuture::gate(route, service, request, offers, digest, gate).state
         }
     }
 }
@@ -373,7 +366,7 @@ fn finish<B>(
         End::Delivered | End::DeliveredWhole if !recorded => {
             let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
             trace::refused(&refusal);
-            render::plain(&refusal, settings).map(ResponseBody::own)
+            render::plain(refusal, settings).map(ResponseBody::own)
         }
         End::Delivered | End::DeliveredWhole => {
             if let Some(info) = delivery.info() {

@@ -21,6 +21,10 @@ mod transport;
 #[cfg(feature = "axum")]
 pub use self::extract::NotCharged;
 pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, request_body::RequestBody,
-    service::Payment, transport::{HttpsPolicy, OverTls},
+    body::ResponseBody,
+    future::ResponseFuture,
+    layer::PaymentLayer,
+    request_body::RequestBody,
+    service::Payment,
+    transport::{HttpsPolicy, OverTls},
 };

@@ -13,7 +13,7 @@ use http::{
 use super::{negotiate::prefers_html, page};
 use crate::{
     flow::{Offers, PaymentInfo, Refusal, RefusalKind, Settings},
-    protocol::{Challenge, PAYMENT_OUTCOME, PAYMENT_RECEIPT, Problem, ProblemType, Receipt},
+    protocol::{Challenge, ChallengeId, PAYMENT_OUTCOME, PAYMENT_RECEIPT, Problem, ProblemType, Receipt},
 };
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -27,67 +27,62 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "WWW-Authenticate, Payment-Receipt, Payment-Outcome, Retry-After, PAYMENT-REQUIRED, PAYMENT-RESPONSE",
 );
 
+/// Headers with room for an answer of ours.
+pub(super) fn headers() -> HeaderMap {
+    HeaderMap::with_capacity(6)
+}
+
 /// The answer to a refused request: a problem document, or a page for who would rather read one.
+/// `headers` may already hold challenges.
 pub(super) fn answer(
-    refusal: &Refusal,
-    challenges: Vec<HeaderValue>,
+    refusal: Refusal,
+    mut headers: HeaderMap,
     offers: Option<&Offers>,
     head: &Parts,
     settings: &Settings,
 ) -> Response<Bytes> {
-    let mut response = if prefers_html(&head.headers) {
-        let mut response = Response::new(Bytes::from(page::page(refusal, offers)));
-        reserve(&mut response);
-        response.headers_mut().insert(CONTENT_TYPE, HTML);
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
-        response
+    let mut body = if prefers_html(&head.headers) {
+        headers.insert(CONTENT_TYPE, HTML);
+        headers.insert(CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        Bytes::from(page::page(&refusal, offers))
     } else {
-        problem(refusal)
+        problem(&refusal, &mut headers)
     };
-    finish(&mut response, refusal, settings);
-    for challenge in challenges {
-        response.headers_mut().append(WWW_AUTHENTICATE, challenge);
-    }
     if head.method == Method::HEAD {
-        let length = response.body().len();
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        *response.body_mut() = Bytes::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body = Bytes::new();
     }
-    response
+    finish(refusal, headers, body, settings)
 }
 
 /// The same where the request is gone.
-pub(super) fn plain(refusal: &Refusal, settings: &Settings) -> Response<Bytes> {
-    let mut response = problem(refusal);
-    finish(&mut response, refusal, settings);
-    response
+pub(super) fn plain(refusal: Refusal, settings: &Settings) -> Response<Bytes> {
+    let mut headers = headers();
+    let body = problem(&refusal, &mut headers);
+    finish(refusal, headers, body, settings)
 }
 
-fn problem(refusal: &Refusal) -> Response<Bytes> {
+fn problem(refusal: &Refusal, headers: &mut HeaderMap) -> Bytes {
+    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     let mut problem =
         Problem::new(problem_type(refusal.kind()), refusal.detail_text()).status(refusal.status().as_u16());
     problem.challenge_id = refusal.challenge_id();
-    let mut response = Response::new(Bytes::from(problem.to_json()));
-    reserve(&mut response);
-    response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-    response
+    problem.to_json().into()
 }
 
-/// Room for all headers at once.
-fn reserve(response: &mut Response<Bytes>) {
-    response.headers_mut().reserve(6);
-}
-
-fn finish(response: &mut Response<Bytes>, refusal: &Refusal, settings: &Settings) {
-    *response.status_mut() = refusal.status();
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+fn finish(refusal: Refusal, mut headers: HeaderMap, body: Bytes, settings: &Settings) -> Response<Bytes> {
+    headers.insert(CACHE_CONTROL, NO_STORE);
     if let Some(after) = refusal.retry_after() {
         // Whole seconds, rounded up: zero would mean "at once".
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
-    expose(response.headers_mut(), settings);
-    response.extensions_mut().insert(refusal.clone());
+    expose(&mut headers, settings);
+    let mut response = Response::new(body);
+    *response.status_mut() = refusal.status();
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(refusal);
+    response
 }
 
 fn expose(headers: &mut HeaderMap, settings: &Settings) {
@@ -110,9 +105,7 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
         RefusalKind::MultipleCredentials
         | RefusalKind::BodyUnreadable
         | RefusalKind::BodyTimeout
-        | RefusalKind::NotPriced => {
-            ProblemType::BadRequest
-        }
+        | RefusalKind::NotPriced => ProblemType::BadRequest,
         RefusalKind::InFlight => ProblemType::PaymentInProgress,
         RefusalKind::OutcomeUnknown => ProblemType::PaymentOutcomeUnknown,
         RefusalKind::Unavailable => ProblemType::ServiceUnavailable,
@@ -126,12 +119,19 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
 pub(super) fn paid<B>(response: &mut Response<B>, info: &PaymentInfo, settings: &Settings) {
     strip_payment_headers(response.headers_mut());
     let settlement = info.settlement();
-    let mut receipt = Receipt::new(info.method().clone(), settlement.settled_at, settlement.reference.clone());
-    receipt.challenge_id = Some(info.challenge_id().to_string());
-    receipt.extra = settlement.receipt.clone();
+    let mut id = [0; ChallengeId::TEXT_LEN];
+    let challenge_id = info.challenge_id();
+    let id = challenge_id.encode(&mut id);
+    let receipt = Receipt::encode_parts(
+        info.method(),
+        settlement.settled_at,
+        &settlement.reference,
+        Some(id),
+        &settlement.receipt,
+    );
     let headers = response.headers_mut();
     headers.reserve(2);
-    match receipt.encode() {
+    match receipt {
         Ok(value) => {
             headers.insert(PAYMENT_RECEIPT, value);
         }
@@ -154,12 +154,8 @@ fn strip_payment_headers(headers: &mut HeaderMap) {
     headers.remove(PAYMENT_RECEIPT);
     headers.remove(PAYMENT_OUTCOME);
     if headers.contains_key(WWW_AUTHENTICATE) {
-        let others: Vec<HeaderValue> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter(|value| !offers_payment(value))
-            .cloned()
-            .collect();
+        let others: Vec<HeaderValue> =
+            headers.get_all(WWW_AUTHENTICATE).iter().filter(|value| !offers_payment(value)).cloned().collect();
         headers.remove(WWW_AUTHENTICATE);
         for value in others {
             headers.append(WWW_AUTHENTICATE, value);

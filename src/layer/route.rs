@@ -4,16 +4,17 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Response,
+    Method, Response,
     header::{AUTHORIZATION, CONTENT_LENGTH},
     request::Parts,
 };
 use http_body::Body;
+use tracing::Instrument as _;
 
 use super::render;
 use crate::{
     Merchant,
-    flow::{self, Bound, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Terms},
+    flow::{self, Bound, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Settled, Terms},
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
     trace,
@@ -51,11 +52,12 @@ pub(super) enum Opening {
 }
 
 /// What is decided about a priced request.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once; a box would cost an allocation per 402")]
 pub(super) enum Admission {
     /// Refused, or asked to pay.
-    Answer(Box<Response<Bytes>>),
-    /// A payment to be settled.
-    Bound(Bound, InFlight),
+    Answer(Response<Bytes>),
+    /// A payment to be settled, and its scope.
+    Bound(Bound, String, InFlight),
 }
 
 impl Route {
@@ -138,17 +140,23 @@ impl Route {
         };
         match bound {
             Ok(bound) => match self.merchant.tasks.enter() {
-                Some(in_flight) => Admission::Bound(bound, in_flight),
-                None => Admission::Answer(Box::new(self.refuse(&Refusal::new(RefusalKind::Unavailable), head))),
+                Some(in_flight) => Admission::Bound(bound, scope, in_flight),
+                None => Admission::Answer(self.refuse(Refusal::new(RefusalKind::Unavailable), head)),
             },
-            Err(refusal) => Admission::Answer(Box::new(self.refuse_priced(refusal, head, offers, &scope, digest))),
+            Err(refusal) => Admission::Answer(self.refuse_priced(refusal, head, offers, &scope, digest)),
         }
     }
 
+    /// Takes the money, detached from the connection.
+    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
+        let span = trace::payment_span(&bound);
+        Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
+    }
+
     /// Answers a refusal that carries no challenge.
-    pub(super) fn refuse(&self, refusal: &Refusal, head: &Parts) -> Response<Bytes> {
-        trace::refused(refusal);
-        render::answer(refusal, Vec::new(), None, head, &self.merchant.settings)
+    pub(super) fn refuse(&self, refusal: Refusal, head: &Parts) -> Response<Bytes> {
+        trace::refused(&refusal);
+        render::answer(refusal, render::headers(), None, head, &self.merchant.settings)
     }
 
     /// Answers a refusal of a priced request, with fresh challenges where it is certain that no money
@@ -162,48 +170,30 @@ impl Route {
         digest: Option<&ContentDigest>,
     ) -> Response<Bytes> {
         if !refusal.has_challenge() {
-            return self.refuse(&refusal, head);
+            return self.refuse(refusal, head);
         }
-        let (challenges, first) = self.challenges(head, offers, scope, digest);
-        if challenges.is_empty() {
-            // A 402 without a challenge is a dead end.
-            return self.refuse(&Refusal::new(RefusalKind::NoOffer), head);
-        }
-        trace::refused(&refusal);
-        let refusal = match (refusal.challenge_id(), first) {
-            (None, Some(first)) => refusal.of(first),
-            _ => refusal,
-        };
-        render::answer(&refusal, challenges, Some(offers), head, &self.merchant.settings)
-    }
-
-    fn challenges(
-        &self,
-        head: &Parts,
-        offers: &Offers,
-        scope: &str,
-        digest: Option<&ContentDigest>,
-    ) -> (Vec<HeaderValue>, Option<crate::protocol::ChallengeId>) {
         let accept = AcceptPayment::parse(head.headers.get_all(ACCEPT_PAYMENT));
-        let expires = self.merchant.now().truncated().saturating_add(self.merchant.settings.challenge_ttl);
         let terms = Terms {
             scope,
             digest,
-            expires,
+            expires: self.merchant.now().truncated().saturating_add(self.merchant.settings.challenge_ttl),
             description: offers.description.as_deref().unwrap_or(&self.description),
             accept: accept.as_ref(),
         };
-        flow::mint(offers, &terms)
+        let mut headers = render::headers();
+        let Some(first) = flow::mint(offers, &terms, &mut headers) else {
+            // A 402 without a challenge is a dead end.
+            return self.refuse(Refusal::new(RefusalKind::NoOffer), head);
+        };
+        trace::refused(&refusal);
+        let refusal = if refusal.challenge_id().is_none() { refusal.of(first) } else { refusal };
+        render::answer(refusal, headers, Some(offers), head, &self.merchant.settings)
     }
 }
 
 /// The length that the sender declares, or that the body is known to have at least.
 fn declared_length(head: &Parts, body: &impl Body) -> u64 {
-    let declared = head
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
+    let declared = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
     body.size_hint().lower().max(declared)
 }
 

@@ -1,8 +1,7 @@
 //! The service: decides at once what can be decided at once.
 
 use std::{
-    fmt,
-    mem,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -62,12 +61,13 @@ where
                 let request = Request::from_parts(head, RequestBody::untouched(body));
                 ResponseFuture::free(self.inner.call(request))
             }
-            Opening::Refused(refusal) => ResponseFuture::answer(self.route.refuse(&refusal, &head)),
+            Opening::Refused(refusal) => ResponseFuture::answer(self.route.refuse(refusal, &head)),
             Opening::Offers(offers) => match self.route.admit(&head, &offers, None) {
-                Admission::Answer(answer) => ResponseFuture::answer(*answer),
-                Admission::Bound(bound, in_flight) => {
+                Admission::Answer(answer) => ResponseFuture::answer(answer),
+                Admission::Bound(bound, scope, in_flight) => {
                     let request = Request::from_parts(head, RequestBody::untouched(body));
-                    ResponseFuture::gate(self.route.clone(), self.take_ready(), request, offers, None, bound, in_flight)
+                    let gate = self.route.gate(bound, scope, in_flight);
+                    ResponseFuture::gate(self.route.clone(), self.take_ready(), request, offers, None, gate)
                 }
             },
             Opening::Buffer(offers) => {

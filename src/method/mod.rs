@@ -14,10 +14,7 @@ pub(crate) mod testing;
 use async_trait::async_trait;
 
 pub use self::{
-    outcome::{
-        DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown,
-        VerifyError,
-    },
+    outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown, VerifyError},
     payment::{Attempt, Checked, OfferRequest, Payer, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
 };

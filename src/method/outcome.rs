@@ -27,12 +27,7 @@ pub struct Settlement {
 impl Settlement {
     /// A settlement with the rail's reference, at `settled_at`.
     pub fn new(reference: impl Into<String>, settled_at: Timestamp) -> Self {
-        Self {
-            reference: reference.into(),
-            payer: None,
-            settled_at,
-            receipt: serde_json::Map::new(),
-        }
+        Self { reference: reference.into(), payer: None, settled_at, receipt: serde_json::Map::new() }
     }
 
     /// Says who paid.

@@ -24,13 +24,7 @@ pub struct OfferRequest {
 impl OfferRequest {
     /// Asks for an amount in minor units of the currency that the rail settles in.
     pub fn new(amount: Amount, currency: Currency) -> Self {
-        Self {
-            amount,
-            currency,
-            recipient: None,
-            method_details: serde_json::Map::new(),
-            description: false,
-        }
+        Self { amount, currency, recipient: None, method_details: serde_json::Map::new(), description: false }
     }
 
     /// Asks for the price as it is.
@@ -169,8 +163,9 @@ impl Payment {
     /// # Errors
     /// [`Declined`] with a sentence for the payer when it has another form.
     pub fn payload<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Declined> {
-        serde_json::from_str(self.payload_json())
-            .map_err(|_| Declined::invalid_proof("The payload does not have the form that this payment method defines."))
+        serde_json::from_str(self.payload_json()).map_err(|_| {
+            Declined::invalid_proof("The payload does not have the form that this payment method defines.")
+        })
     }
 
     /// The payload as it was sent: a JSON object without duplicate members.

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{
-    Attempt, Checked, DeclineReason, Declined, Fault, OfferRequest, Payer, Payment, PaymentMethod,
-    RefundError, RefundRequest, Refunded, SettleError, Settlement, VerifyError,
+    Attempt, Checked, DeclineReason, Declined, Fault, OfferRequest, Payer, Payment, PaymentMethod, RefundError,
+    RefundRequest, Refunded, SettleError, Settlement, VerifyError,
 };
 use crate::protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Price};
 
@@ -222,8 +222,7 @@ impl PaymentMethod for Sandbox {
                 refused("already refunded with another amount")
             };
         }
-        let balance =
-            ledger.accounts.entry(charge.payer).or_default().entry(charge.currency.clone()).or_default();
+        let balance = ledger.accounts.entry(charge.payer).or_default().entry(charge.currency.clone()).or_default();
         let Some(sum) = balance.checked_add(refund.amount) else {
             return refused("the balance would be too large");
         };
@@ -267,9 +266,10 @@ struct Payload<'a> {
 /// The key that signed the challenge id of `payment`.
 fn verify_signature(payment: &Payment) -> Result<VerifyingKey, Declined> {
     let Payload { signature } = payment.payload()?;
-    let key = payment.source().and_then(parse_did).ok_or_else(|| {
-        Declined::invalid_proof("The source must be the did:key of an Ed25519 key: did:key:z6Mk...")
-    })?;
+    let key = payment
+        .source()
+        .and_then(parse_did)
+        .ok_or_else(|| Declined::invalid_proof("The source must be the did:key of an Ed25519 key: did:key:z6Mk..."))?;
     let mut bytes = [0; SIGNATURE_LENGTH];
     let decoded = URL_SAFE_NO_PAD.decode_slice(signature, &mut bytes);
     if decoded != Ok(SIGNATURE_LENGTH) {
@@ -416,9 +416,7 @@ mod tests {
         let key = SandboxKey::generate();
         settle(&sandbox, &paid_by(&key, [1; 32], &usd("0.75"))).await.unwrap();
         let error = settle(&sandbox, &paid_by(&key, [2; 32], &usd("0.50"))).await.unwrap_err();
-        assert!(
-            matches!(error, SettleError::Declined(declined) if declined.reason() == DeclineReason::Insufficient)
-        );
+        assert!(matches!(error, SettleError::Declined(declined) if declined.reason() == DeclineReason::Insufficient));
         settle(&sandbox, &paid_by(&key, [3; 32], &usd("0.25"))).await.unwrap();
         assert_eq!(sandbox.balance(&key.did(), usd("1").currency()), Some(Amount::ZERO));
     }
@@ -448,8 +446,7 @@ mod tests {
     async fn another_key_cannot_pay_a_challenge_that_was_paid() {
         let sandbox = Sandbox::new();
         settle(&sandbox, &paid_by(&SandboxKey::generate(), [1; 32], &usd("1"))).await.unwrap();
-        let error =
-            settle(&sandbox, &paid_by(&SandboxKey::generate(), [1; 32], &usd("1"))).await.unwrap_err();
+        let error = settle(&sandbox, &paid_by(&SandboxKey::generate(), [1; 32], &usd("1"))).await.unwrap_err();
         assert!(matches!(error, SettleError::Declined(_)));
     }
 
@@ -484,8 +481,8 @@ mod tests {
         // S + L verifies under lenient rules: the same signature with a second spelling.
         let mut bytes: [u8; 64] = URL_SAFE_NO_PAD.decode(&good).unwrap().try_into().unwrap();
         let order: [u8; 32] = [
-            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
         ];
         let mut carry = 0;
         for (byte, add) in bytes.iter_mut().skip(32).zip(order) {

@@ -1,7 +1,7 @@
 //! Payments made by hand, for unit tests of rails.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -15,9 +15,12 @@ pub(crate) struct TestPayment {
     method: MethodId,
     source: Option<String>,
     payload: serde_json::Value,
+    age: Duration,
 }
 
 impl TestPayment {
+    const LIFETIME: Duration = Duration::from_secs(300);
+
     pub(crate) fn new(offer: &OfferRequest) -> Self {
         Self {
             offer: offer.clone(),
@@ -25,6 +28,7 @@ impl TestPayment {
             method: MethodId::SANDBOX,
             source: None,
             payload: serde_json::json!({}),
+            age: Duration::ZERO,
         }
     }
 
@@ -49,19 +53,27 @@ impl TestPayment {
         self
     }
 
+    /// The step begins this long after the challenge expired.
+    #[cfg(feature = "stripe")]
+    pub(crate) fn after_expiry(mut self, age: Duration) -> Self {
+        self.age = Self::LIFETIME + age;
+        self
+    }
+
     pub(crate) fn build(self) -> Payment {
         let payload = self.payload.to_string();
-        let now = Timestamp::from_unix(1_750_000_000).unwrap();
+        let issued = Timestamp::from_unix(1_750_000_000).unwrap();
         Payment {
             id: ChallengeId::from_bytes(self.id),
             realm: Realm::new("api.example.com").unwrap(),
             method: self.method,
             offer: Arc::new(self.offer),
-            expires: now.saturating_add(std::time::Duration::from_secs(300)),
-            now,
+            expires: issued.saturating_add(Self::LIFETIME),
+            now: issued.saturating_add(self.age),
             credential: CredentialBytes::decode(&URL_SAFE_NO_PAD.encode(&payload)).unwrap(),
             payload: 0..payload.len(),
             source: self.source,
+            context: None,
         }
     }
 }

@@ -94,10 +94,7 @@ impl Refused {
     /// becomes 400.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let fits = status.is_client_error() && status != StatusCode::PAYMENT_REQUIRED;
-        Self {
-            status: if fits { status } else { StatusCode::BAD_REQUEST },
-            detail: detail.into(),
-        }
+        Self { status: if fits { status } else { StatusCode::BAD_REQUEST }, detail: detail.into() }
     }
 
     /// 400: the request cannot be priced.

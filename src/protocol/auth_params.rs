@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, header::Entry};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 /// The most bytes of one header field, over all its lines, that are looked at.
 pub const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -51,9 +51,7 @@ pub fn payment_credential<'h>(
     let mut in_payment = false;
     for value in values {
         let bytes = value.as_bytes();
-        room = room
-            .checked_sub(bytes.len())
-            .ok_or(AuthorizationError::TooLarge)?;
+        room = room.checked_sub(bytes.len()).ok_or(AuthorizationError::TooLarge)?;
         if let Some(only) = sole_payment_token(bytes) {
             token = Some(only);
             count += 1;
@@ -63,7 +61,7 @@ pub fn payment_credential<'h>(
         for element in elements(bytes) {
             let Ok(element) = element else {
                 // A text that never names the scheme holds no credential of it, whatever it is.
-                malformed |= mentions_payment(bytes);
+                malformed |= in_payment || mentions_payment(bytes);
                 break;
             };
             match element.scheme {
@@ -95,34 +93,20 @@ pub fn payment_credential<'h>(
 ///
 /// A value that names the Payment scheme but cannot be read is taken out as a whole.
 pub fn remove_payment_credentials(headers: &mut HeaderMap) {
-    let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) else {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(first) = lines.next() else {
         return;
     };
-    let mut lines = entry.iter();
-    if let (Some(only), None) = (lines.next(), lines.next())
-        && sole_payment_token(only.as_bytes()).is_some()
-    {
-        entry.remove();
-        return;
-    }
     let mut kept = Vec::new();
-    let mut in_payment = false;
-    for value in entry.iter() {
-        let rest = without_payment(value, &mut in_payment);
-        kept.extend(rest.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        }));
+    if lines.next().is_some() || sole_payment_token(first.as_bytes()).is_none() {
+        let mut in_payment = false;
+        let rest = |value| without_payment(value, &mut in_payment);
+        kept = headers.get_all(AUTHORIZATION).iter().filter_map(rest).collect();
     }
-    let mut kept = kept.into_iter();
-    match kept.next() {
-        Some(first) => {
-            entry.insert(first);
-            kept.for_each(|value| entry.append(value));
-        }
-        None => {
-            entry.remove();
-        }
+    headers.remove(AUTHORIZATION);
+    for mut value in kept {
+        value.set_sensitive(true);
+        headers.append(AUTHORIZATION, value);
     }
 }
 
@@ -133,7 +117,7 @@ fn without_payment(value: &HeaderValue, in_payment: &mut bool) -> Option<HeaderV
     let mut removed = false;
     for element in elements(bytes) {
         let Ok(element) = element else {
-            return (!mentions_payment(bytes) && !*in_payment).then(|| value.clone());
+            return (!*in_payment && !mentions_payment(bytes)).then(|| value.clone());
         };
         if let Some(scheme) = element.scheme {
             *in_payment = scheme.eq_ignore_ascii_case(PAYMENT);
@@ -169,9 +153,7 @@ fn sole_payment_token(bytes: &[u8]) -> Option<&str> {
 
 /// Whether the name of the scheme stands anywhere in a text.
 fn mentions_payment(bytes: &[u8]) -> bool {
-    bytes
-        .windows(PAYMENT.len())
-        .any(|window| window.eq_ignore_ascii_case(PAYMENT.as_bytes()))
+    bytes.windows(PAYMENT.len()).any(|window| window.eq_ignore_ascii_case(PAYMENT.as_bytes()))
 }
 
 /// A list ends inside a quoted string.
@@ -226,11 +208,7 @@ impl<'h> ParamValue<'h> {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(quoted.iter().copied().map(char::from).collect()),
         };
-        if text.contains('\\') {
-            Cow::Owned(unescape(&text))
-        } else {
-            text
-        }
+        if text.contains('\\') { Cow::Owned(unescape(&text)) } else { text }
     }
 }
 
@@ -268,13 +246,10 @@ fn unicode_escape(text: &str) -> Option<(char, &str)> {
     if let Some(character) = char::from_u32(first.into()) {
         return Some((character, tail));
     }
-    let pair = tail
-        .strip_prefix('\\')
-        .and_then(unit)
-        .and_then(|(second, tail)| {
-            let character = char::decode_utf16([first, second]).next()?.ok()?;
-            Some((character, tail))
-        });
+    let pair = tail.strip_prefix('\\').and_then(unit).and_then(|(second, tail)| {
+        let character = char::decode_utf16([first, second]).next()?.ok()?;
+        Some((character, tail))
+    });
     Some(pair.unwrap_or((char::REPLACEMENT_CHARACTER, tail)))
 }
 
@@ -296,10 +271,7 @@ pub(crate) fn push_quoted(out: &mut String, name: &str, value: &str) {
                 out.push('\\');
                 out.push(c);
             }
-            Some(c) => c
-                .encode_utf16(&mut [0; 2])
-                .iter()
-                .for_each(|unit| push_unit(out, *unit)),
+            Some(c) => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| push_unit(out, *unit)),
             None => {}
         }
         rest = tail.as_str();
@@ -351,7 +323,7 @@ impl<'h> Iterator for Elements<'h> {
 
 /// Cuts at the first comma outside quoted strings; `None` when a quoted string has no end.
 fn split_at_comma(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut bytes = line.iter().enumerate();
+    let mut bytes = read(line).enumerate();
     while let Some((at, byte)) = bytes.next() {
         match byte {
             b',' => {
@@ -376,16 +348,8 @@ fn split_at_comma(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Reads an element that has neither white space around it nor commas outside quoted strings.
 fn element(raw: &[u8]) -> Element<'_> {
     let (name, rest) = split_token(raw);
-    let scheme_with = |body| Element {
-        raw,
-        scheme: Some(name),
-        body,
-    };
-    let part_of_the_scheme_before = |body| Element {
-        raw,
-        scheme: None,
-        body,
-    };
+    let scheme_with = |body| Element { raw, scheme: Some(name), body };
+    let part_of_the_scheme_before = |body| Element { raw, scheme: None, body };
     if name.is_empty() {
         return part_of_the_scheme_before(Body::Other);
     }
@@ -414,11 +378,7 @@ fn param<'h>(name: &'h str, rest: &'h [u8]) -> Body<'h> {
         return Body::Other;
     }
     if let [b'"', quoted @ .., b'"'] = value {
-        return if is_quoted_text(quoted) {
-            Body::Param(name, ParamValue::Quoted(quoted))
-        } else {
-            Body::Other
-        };
+        return if is_quoted_text(quoted) { Body::Param(name, ParamValue::Quoted(quoted)) } else { Body::Other };
     }
     match split_token(value) {
         (token, []) if !token.is_empty() => Body::Param(name, ParamValue::Token(token)),
@@ -429,7 +389,7 @@ fn param<'h>(name: &'h str, rest: &'h [u8]) -> Body<'h> {
 /// Whether the text between two quotes is one quoted string: no bare quote, no control character
 /// but the tab, and no backslash at the end.
 fn is_quoted_text(text: &[u8]) -> bool {
-    let mut bytes = text.iter();
+    let mut bytes = read(text);
     while let Some(byte) = bytes.next() {
         let fine = match byte {
             b'"' => false,
@@ -449,40 +409,21 @@ fn is_text(byte: &u8) -> bool {
 
 /// Splits the token off the front (RFC 9110 section 5.6.2).
 fn split_token(bytes: &[u8]) -> (&str, &[u8]) {
-    let len = bytes.iter().take_while(|b| is_token_byte(**b)).count();
+    let len = read(bytes).take_while(|b| is_token_byte(**b)).count();
     let (token, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
     (std::str::from_utf8(token).unwrap_or_default(), rest)
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The bytes as a token68 (RFC 9110 section 11.2), if they are one.
 fn token68(bytes: &[u8]) -> Option<&str> {
-    let padding = bytes.iter().rev().take_while(|b| **b == b'=').count();
+    let padding = read(bytes).rev().take_while(|b| **b == b'=').count();
     let (digits, _) = bytes.split_at_checked(bytes.len() - padding)?;
     // No early exit: a fold without branches is what the compiler turns into wide instructions.
-    let legal = digits
-        .iter()
-        .fold(true, |legal, b| legal & is_token68_byte(*b));
+    let legal = read(digits).fold(true, |legal, b| legal & is_token68_byte(*b));
     if digits.is_empty() || !legal {
         return None;
     }
@@ -503,12 +444,263 @@ fn is_space(byte: &u8) -> bool {
 }
 
 fn trim_start(bytes: &[u8]) -> &[u8] {
-    let len = bytes.iter().take_while(|b| is_space(b)).count();
+    let len = read(bytes).take_while(|b| is_space(b)).count();
     bytes.get(len..).unwrap_or_default()
 }
 
 fn trim(bytes: &[u8]) -> &[u8] {
     let bytes = trim_start(bytes);
-    let len = bytes.iter().rev().take_while(|b| is_space(b)).count();
+    let len = read(bytes).rev().take_while(|b| is_space(b)).count();
     bytes.get(..bytes.len() - len).unwrap_or_default()
+}
+
+/// All passes over the bytes of a header go through here, so that a test can bound the work by a
+/// number of bytes and not by a clock.
+#[cfg(not(test))]
+fn read(bytes: &[u8]) -> std::slice::Iter<'_, u8> {
+    bytes.iter()
+}
+
+#[cfg(test)]
+fn read(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &u8> + ExactSizeIterator {
+    bytes.iter().inspect(|_| tests::BYTES_READ.set(tests::BYTES_READ.get() + 1))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::cell::Cell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static BYTES_READ: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn lines(texts: &[&str]) -> Vec<HeaderValue> {
+        texts.iter().map(|text| HeaderValue::from_bytes(text.as_bytes()).unwrap()).collect()
+    }
+
+    fn find(texts: &[&str]) -> Result<Option<String>, AuthorizationError> {
+        payment_credential(&lines(texts)).map(|token| token.map(str::to_owned))
+    }
+
+    fn remove(texts: &[&str]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for value in lines(texts) {
+            headers.append(AUTHORIZATION, value);
+        }
+        remove_payment_credentials(&mut headers);
+        headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(|value| {
+                assert!(value.is_sensitive(), "{value:?}");
+                String::from_utf8(value.as_bytes().to_vec()).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_credential_is_found_wherever_it_stands() {
+        for (texts, token) in [
+            (&["Payment abc"][..], "abc"),
+            (&["payment abc=="], "abc=="),
+            (&["pAyMeNt\tabc"], "abc"),
+            (&["Payment   abc  "], "abc"),
+            (&[",,Payment abc,"], "abc"),
+            (&["Payment a-b._~+/9="], "a-b._~+/9="),
+            (&["Bearer t0ken, Payment abc"], "abc"),
+            (&["Payment abc, Bearer t0ken"], "abc"),
+            (&["Bearer t0ken", "Payment abc"], "abc"),
+            (&["Payment abc", "Bearer t0ken"], "abc"),
+            (&["", "Payment abc"], "abc"),
+            (&["Digest username=\"a, Payment b\", Payment abc"], "abc"),
+            (&["Digest a=\"\\\", Payment x, \\\"\",Payment abc"], "abc"),
+            (&["AWS4-HMAC-SHA256 Credential=A/b/s3, SignedHeaders=host;date, Signature=f, Payment abc"], "abc"),
+        ] {
+            assert_eq!(find(texts), Ok(Some(token.to_owned())), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_no_payment() {
+        for texts in [
+            &[][..],
+            &[""],
+            &[" , ,"],
+            &["Bearer abc"],
+            &["Basic dXNlcjpwYXNz"],
+            &["Bearer a,b,c"],
+            &["PaymentX abc"],
+            &["xPayment abc"],
+            &["Digest username=\"a, Payment b\""],
+            &["Digest username=\"a\\\", Payment b\""],
+            &["Bearer Payment"],
+            &["Digest payment=abc"],
+            &["Payment =="],
+            &["Digest a=b, payment = \"abc\""],
+            &["Digest a=\"never closed"],
+            &["AWS4-HMAC-SHA256 Credential=A/b/s3/aws4_request, SignedHeaders=host;date, Signature=f"],
+            &["caf\u{e9} \u{e9}"],
+        ] {
+            assert_eq!(find(texts), Ok(None), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn a_payment_without_a_token68_is_malformed_and_not_absent() {
+        for texts in [
+            &["Payment"][..],
+            &["Payment "],
+            &["payment,"],
+            &["Bearer abc, Payment"],
+            &["Payment !"],
+            &["Payment a b"],
+            &["Payment a|b"],
+            &["Payment a=b"],
+            &["Payment \"abc\""],
+            &["Payment caf\u{e9}"],
+            &["Payment id=\"x\", credential=\"abc\""],
+            &["Payment abc, id=\"x\""],
+            &["Payment abc", "id=\"x\""],
+            &["Payment abc, \"never closed"],
+            &["Bearer \"never closed, Payment abc"],
+            &["Digest a=\"never closed, Payment abc", "Payment abc"],
+        ] {
+            assert_eq!(find(texts), Err(AuthorizationError::Malformed), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_refused_and_none_is_chosen() {
+        for texts in [
+            &["Payment abc, Payment abc"][..],
+            &["Payment abc", "payment def"],
+            &["Payment abc, Bearer x", "Bearer y, PAYMENT def"],
+            &["Payment , Payment abc"],
+            &["Payment, Payment"],
+        ] {
+            assert_eq!(find(texts), Err(AuthorizationError::Multiple), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn the_size_is_capped_over_all_lines() {
+        let half = format!("Bearer {}", "a".repeat(MAX_HEADER_BYTES / 2 - 7));
+        assert_eq!(find(&[&half, &half]), Ok(None));
+        assert_eq!(find(&[&half, &half, "x"]), Err(AuthorizationError::TooLarge));
+        let large = format!("Payment {}", "a".repeat(MAX_HEADER_BYTES - 7));
+        assert_eq!(find(&[&large]), Err(AuthorizationError::TooLarge));
+    }
+
+    #[test]
+    fn latin_1_is_a_typed_error_and_no_panic() {
+        let value = HeaderValue::from_bytes(b"Payment caf\xe9").unwrap();
+        assert_eq!(payment_credential([&value]), Err(AuthorizationError::Malformed));
+        let value = HeaderValue::from_bytes(b"Basic \xe9, Payment abc").unwrap();
+        assert_eq!(payment_credential([&value]), Ok(Some("abc")));
+    }
+
+    #[test]
+    fn only_payment_credentials_are_removed() {
+        for (before, after) in [
+            (&["Payment abc"][..], &[][..]),
+            (&["Payment"], &[]),
+            (&["Payment abc", "payment def"], &[]),
+            (&["Bearer abc"], &["Bearer abc"]),
+            (&["Bearer t0ken, Payment abc"], &["Bearer t0ken"]),
+            (&["Payment abc, Bearer t0ken"], &["Bearer t0ken"]),
+            (&["Bearer t0ken", "Payment abc"], &["Bearer t0ken"]),
+            (&["Payment id=\"a, Digest b\", credential=\"c\", Bearer t0ken"], &["Bearer t0ken"]),
+            (&["Payment abc", "id=\"x\", Basic Zm9v"], &["Basic Zm9v"]),
+            (
+                &["Digest  username=\"a, Payment b\" ,\trealm = \"\\\"\", Payment abc"],
+                &["Digest  username=\"a, Payment b\", realm = \"\\\"\""],
+            ),
+            (&["Digest username=\"a, Payment b\" ,realm=x"], &["Digest username=\"a, Payment b\" ,realm=x"]),
+            (&["Bearer \"never closed, Payment abc"], &[]),
+            (&["Bearer \"never closed"], &["Bearer \"never closed"]),
+        ] {
+            assert_eq!(remove(before), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_remove_changes_nothing() {
+        let mut headers = HeaderMap::new();
+        remove_payment_credentials(&mut headers);
+        assert_eq!((headers.len(), headers.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn unicode_escapes_are_utf_16() {
+        for (quoted, text) in [
+            (r"plain", "plain"),
+            (r"\u2014 \u00E9", "\u{2014} \u{e9}"),
+            (r"\ud83d\ude00!", "\u{1f600}!"),
+            (r"\ud83d here", "\u{fffd} here"),
+            (r"\ude00 here", "\u{fffd} here"),
+            (r"\ud83d\u0041", "\u{fffd}A"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\\u2014", r"\u2014"),
+            (r"\u12 tail", "u12 tail"),
+            (r"\u+123", "u+123"),
+            (r"\uZZZZ", "uZZZZ"),
+            ("\\\u{e9}", "\u{e9}"),
+            (r#"\"a\,b\c\\"#, r#""a,bc\"#),
+            (r"api\u0061", "apia"),
+        ] {
+            assert_eq!(ParamValue::Quoted(quoted.as_bytes()).decode(), text, "{quoted}");
+        }
+        assert_eq!(ParamValue::Quoted(b"caf\xe9 \\u2014").decode(), "caf\u{e9} \u{2014}");
+    }
+
+    #[test]
+    fn what_is_written_is_one_ascii_line() {
+        let mut out = String::new();
+        push_quoted(&mut out, "a", "x\"y\\z\t\r\n\0\u{7f}\u{e9}\u{1f600}");
+        assert_eq!(out, r#"a="x\"y\\z	\u000d\u000a\u0000\u007f\u00e9\ud83d\ude00""#);
+    }
+
+    /// Every byte is looked at a bounded number of times, whatever the header says.
+    #[test]
+    fn the_work_is_linear() {
+        let unit = ["\"", ",", " ", "=", "\\", "\\\"", "a", "a ", "a=", "a,", ", \"", "\",", "Payment ", "Payment,"];
+        for (first, second) in unit.iter().flat_map(|a| unit.iter().map(move |b| (a, b))) {
+            let line = format!("{first}{second}").repeat(MAX_HEADER_BYTES / (first.len() + second.len()));
+            let value = HeaderValue::from_str(&line).unwrap();
+            BYTES_READ.set(0);
+            let _ = payment_credential([&value]);
+            let read = BYTES_READ.get();
+            assert!(read <= 8 * line.len(), "{first:?} {second:?}: {read} bytes read");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(text in any::<String>()) {
+            let mut out = String::new();
+            push_quoted(&mut out, "name", &text);
+            let all: Vec<_> = elements(out.as_bytes()).collect();
+            prop_assert_eq!(all.len(), 1);
+            let Ok(Element { scheme: None, body: Body::Param("name", value), .. }) = all[0] else {
+                return Err(TestCaseError::fail(format!("{all:?}")));
+            };
+            prop_assert_eq!(value.decode(), text);
+        }
+
+        #[test]
+        fn any_bytes_are_read(bytes in any::<Vec<u8>>()) {
+            for element in elements(&bytes).flatten() {
+                if let Body::Param(_, value) = element.body {
+                    value.decode();
+                }
+            }
+            let steps = elements(&bytes).count();
+            prop_assert!(steps <= bytes.len());
+        }
+    }
 }

@@ -11,11 +11,7 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD
 /// deployed clients use both; the two alphabets mixed are not, and neither are stray bits.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
-    let engine = if text.contains(['+', '/']) {
-        &STANDARD
-    } else {
-        &URL_SAFE_NO_PAD
-    };
+    let engine = if text.contains(['+', '/']) { &STANDARD } else { &URL_SAFE_NO_PAD };
     engine.decode(text).ok()
 }
 
@@ -23,8 +19,31 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 /// end at most. It may still not decode.
 pub(super) fn is_plausible(text: &str) -> bool {
     let digits = text.trim_end_matches('=').as_bytes();
-    !digits.is_empty()
-        && digits
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/'))
+    !digits.is_empty() && digits.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_and_the_standard_alphabet_are_read() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("e30", b"{}"),
+            ("e30=", b"{}"),
+            ("e30==", b"{}"),
+            ("-_8", b"\xfb\xff"),
+            ("+/8=", b"\xfb\xff"),
+        ] {
+            assert_eq!(decode(text).as_deref(), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        for text in ["e3 0", "e3\n0", "e", "=e30", "e=30", "-/8", "e31", "caf\u{e9}"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+    }
 }

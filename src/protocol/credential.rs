@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{
+    auth_params::MAX_HEADER_BYTES,
     base64url,
     ids::{Intent, MethodId},
     jcs,
@@ -20,6 +21,9 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
+    /// Longer than any header may be.
+    #[error("the credential is too large")]
+    TooLarge,
     /// Not base64url.
     #[error("the credential is not base64url")]
     Base64,
@@ -41,8 +45,12 @@ impl CredentialBytes {
     /// Decodes the token68 of an `Authorization: Payment` value.
     ///
     /// # Errors
-    /// [`CredentialError::Base64`], or [`CredentialError::Json`] when the bytes are not UTF-8.
+    /// [`CredentialError::TooLarge`] above [`MAX_HEADER_BYTES`], [`CredentialError::Base64`], or
+    /// [`CredentialError::Json`] when the bytes are not UTF-8.
     pub fn decode(token: &str) -> Result<Self, CredentialError> {
+        if token.len() > MAX_HEADER_BYTES {
+            return Err(CredentialError::TooLarge);
+        }
         let bytes = base64url::decode(token).ok_or(CredentialError::Base64)?;
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self(Zeroizing::new(text))),
@@ -64,10 +72,7 @@ impl CredentialBytes {
             return Err(CredentialError::Payload);
         }
         let challenge = wire.challenge;
-        if challenge.id.is_empty()
-            || !MethodId::is_valid(&challenge.method)
-            || !Intent::is_valid(&challenge.intent)
-        {
+        if challenge.id.is_empty() || !MethodId::is_valid(&challenge.method) || !Intent::is_valid(&challenge.intent) {
             return Err(CredentialError::Challenge);
         }
         Ok(Credential {
@@ -118,9 +123,7 @@ pub struct Credential<'a> {
 
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("challenge", &self.challenge)
-            .finish_non_exhaustive()
+        f.debug_struct("Credential").field("challenge", &self.challenge).finish_non_exhaustive()
     }
 }
 
@@ -216,5 +219,113 @@ impl<'de: 'a, 'a> Deserialize<'de> for Opaque<'a> {
         }
 
         deserializer.deserialize_any(OpaqueVisitor)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    use super::*;
+
+    const CHALLENGE: &str = r#""id":"abc","realm":"api","method":"tempo","intent":"charge","request":"e30""#;
+
+    fn decode(json: &str) -> CredentialBytes {
+        CredentialBytes::decode(&URL_SAFE_NO_PAD.encode(json)).unwrap()
+    }
+
+    fn error(json: &str) -> CredentialError {
+        decode(json).parse().unwrap_err()
+    }
+
+    #[test]
+    fn what_needs_no_unescaping_is_borrowed() {
+        let bytes = decode(&format!(
+            r#"{{"challenge":{{{CHALLENGE},"opaque":"e30","expires":null}},"source":"did:x","payload":{{"a":"\u0062"}}}}"#
+        ));
+        let credential = bytes.parse().unwrap();
+        assert!(matches!(credential.challenge.id, Cow::Borrowed("abc")));
+        assert!(matches!(credential.challenge.opaque, Some(Cow::Borrowed("e30"))));
+        assert!(matches!(credential.source, Some(Cow::Borrowed("did:x"))));
+        assert_eq!(credential.challenge.expires, None);
+        assert_eq!(credential.payload, r#"{"a":"\u0062"}"#);
+        assert_eq!(bytes.text(bytes.payload_range(&credential)), credential.payload);
+    }
+
+    #[test]
+    fn members_given_twice_are_refused() {
+        for json in [
+            format!(r#"{{"challenge":{{{CHALLENGE},"id":"d"}},"payload":{{}}}}"#),
+            format!(r#"{{"challenge":{{{CHALLENGE},"i\u0064":"d"}},"payload":{{}}}}"#),
+            format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{}},"payload":{{}}}}"#),
+            format!(r#"{{"challenge":{{{CHALLENGE}}},"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#),
+            format!(r#"{{"challenge":{{{CHALLENGE},"opaque":{{"a":"b","a":"c"}}}},"payload":{{}}}}"#),
+        ] {
+            assert_eq!(error(&json), CredentialError::Json, "{json}");
+        }
+        for payload in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"\u0062":2}}"#, r#"{"a":[{"b":1,"b":1}]}"#] {
+            let json = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{payload}}}"#);
+            assert_eq!(error(&json), CredentialError::Payload, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_an_object() {
+        for payload in [r#""x""#, "[]", "null", "1", "true"] {
+            let json = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{payload}}}"#);
+            assert_eq!(error(&json), CredentialError::Payload, "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_that_nobody_can_have_issued_is_refused() {
+        for (from, to) in [
+            (r#""id":"abc""#, r#""id":"""#),
+            ("tempo", "Tempo"),
+            ("tempo", ""),
+            ("tempo", "te|mpo"),
+            ("charge", "charge|x"),
+            ("charge", ""),
+        ] {
+            let json = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{}}}}"#).replace(from, to);
+            assert_eq!(error(&json), CredentialError::Challenge, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_object_of_the_draft_is_refused() {
+        for json in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "not valid json",
+            r#"{"challenge":{"id":"abc"},"payload":{}}"#,
+            r#"{"challenge":"abc","payload":{}}"#,
+        ] {
+            assert_eq!(error(json), CredentialError::Json, "{json}");
+        }
+        let deep = format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1}}"#, r#"{"a":"#.repeat(5_000));
+        assert_eq!(error(&deep), CredentialError::Json);
+        let deep =
+            format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{}1{}}}"#, r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
+        assert_eq!(error(&deep), CredentialError::Payload);
+    }
+
+    #[test]
+    fn the_size_is_capped_before_decoding() {
+        // Nothing of this is base64, so the cap must come first.
+        let large = "!".repeat(MAX_HEADER_BYTES + 1);
+        assert_eq!(CredentialBytes::decode(&large).unwrap_err(), CredentialError::TooLarge);
+        assert_eq!(CredentialBytes::decode("!").unwrap_err(), CredentialError::Base64);
+        assert_eq!(CredentialBytes::decode("_w").unwrap_err(), CredentialError::Json);
+    }
+
+    #[test]
+    fn debug_prints_no_proof() {
+        let bytes = decode(&format!(r#"{{"challenge":{{{CHALLENGE}}},"payload":{{"spt":"hush"}}}}"#));
+        let credential = bytes.parse().unwrap();
+        assert!(!format!("{bytes:?} {credential:?}").contains("hush"));
     }
 }

@@ -1,5 +1,5 @@
 //! Content digests (RFC 9530), which bind a challenge to the body of a request (core draft section
-//! 5.1.4).
+//! 5.1.3).
 
 use std::{fmt, str::FromStr};
 
@@ -113,5 +113,76 @@ impl Digester {
 impl fmt::Debug for Digester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digester(..)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+
+    #[test]
+    fn written_as_rfc_9530_has_it() {
+        assert_eq!(ContentDigest::of(b"hello").to_string(), HELLO);
+        assert_eq!(ContentDigest::of(b"").to_string(), "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
+        assert_eq!(HELLO.len(), ContentDigest::TEXT_LEN);
+    }
+
+    #[test]
+    fn the_form_of_deployed_peers_is_read() {
+        for text in [
+            HELLO,
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ:",
+            "sha-256=LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=",
+        ] {
+            assert_eq!(text.parse(), Ok(ContentDigest::of(b"hello")), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_read() {
+        for text in [
+            "",
+            "sha-256=",
+            "sha-256=::",
+            "sha-256=:",
+            "sha-256=LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=",
+            "sha-256=LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ==:",
+            "SHA-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            "sha-512=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            " sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=: ",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:;a=1",
+            // The last digit carries two bits that are not part of the digest.
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCR=:",
+            // Another alphabet.
+            "sha-256=:LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmA==:",
+        ] {
+            assert_eq!(text.parse::<ContentDigest>(), Err(InvalidDigest), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn digests_round_trip_and_pieces_do_not_matter(body in any::<Vec<u8>>(), at in any::<prop::sample::Index>()) {
+            let digest = ContentDigest::of(&body);
+            prop_assert_eq!(digest.to_string().parse(), Ok(digest));
+            let (head, tail) = body.split_at(at.index(body.len() + 1));
+            prop_assert_eq!(ContentDigest::of_chunks([head, tail]), digest);
+        }
+
+        #[test]
+        fn any_text_is_read(text in "(sha-256=:?)?[A-Za-z0-9+/=:]{0,60}") {
+            if let Ok(digest) = text.parse::<ContentDigest>() {
+                prop_assert_eq!(digest.to_string().parse(), Ok(digest));
+            }
+        }
     }
 }

@@ -62,8 +62,7 @@ impl Realm {
             Some(v6) => v6.split(']').next().unwrap_or_default(),
             None => self.0.split(':').next().unwrap_or_default(),
         };
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -105,9 +104,12 @@ impl MethodId {
     pub fn is_valid(id: &str) -> bool {
         id.len() <= 64
             && id.starts_with(|c: char| c.is_ascii_lowercase())
-            && id
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b':' | b'_' | b'-'))
+            && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b':' | b'_' | b'-'))
+    }
+
+    /// The identifier as a label, which for a literal is no copy.
+    pub(crate) fn label(&self) -> Cow<'static, str> {
+        self.0.clone()
     }
 
     /// Whether the identifier has the draft's strict form, `1*LOWERALPHA`.
@@ -144,9 +146,7 @@ impl Intent {
 
     /// Whether a text on the wire is an intent.
     pub fn is_valid(intent: &str) -> bool {
-        !intent.is_empty()
-            && intent.len() <= 64
-            && intent.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !intent.is_empty() && intent.len() <= 64 && intent.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     }
 
     /// The intent as it stands on the wire.
@@ -309,7 +309,7 @@ mod tests {
         let text = id.to_string();
         assert_eq!(text.parse::<ChallengeId>().unwrap(), id);
         // The last character carries 4 bits; another one with the same upper bits is not the same id.
-        let other = format!("{}9", &text[..42]);
+        let other = format!("{}9", text.get(..42).unwrap());
         assert!(other.parse::<ChallengeId>().is_err());
         assert!(format!("{text}=").parse::<ChallengeId>().is_err());
         assert!("".parse::<ChallengeId>().is_err());

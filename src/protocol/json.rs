@@ -44,8 +44,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// Whether a JSON text is an object.
 pub(super) fn is_object(json: &str) -> bool {
-    json.trim_start_matches([' ', '\t', '\r', '\n'])
-        .starts_with('{')
+    json.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
 }
 
 /// Whether no object in a JSON text has a member twice. Readers of one text must not be able to

@@ -74,9 +74,7 @@ impl Amount {
         if !fraction.bytes().all(|b| b.is_ascii_digit()) {
             return Err(InvalidAmount::Syntax);
         }
-        let missing = usize::from(decimals)
-            .checked_sub(fraction.len())
-            .ok_or(InvalidAmount::TooPrecise(decimals))?;
+        let missing = usize::from(decimals).checked_sub(fraction.len()).ok_or(InvalidAmount::TooPrecise(decimals))?;
         let Self(whole) = whole.parse()?;
         fraction
             .bytes()
@@ -239,9 +237,7 @@ impl Price {
     /// [`InvalidPrice`] when the currency is unknown or the decimal has more digits than the currency.
     pub fn fiat(currency: &str, decimal: &str) -> Result<Self, InvalidPrice> {
         let currency = Currency::new(currency)?;
-        let decimals = currency
-            .iso_decimals()
-            .ok_or_else(|| InvalidPrice::UnknownDecimals(currency.to_string()))?;
+        let decimals = currency.iso_decimals().ok_or_else(|| InvalidPrice::UnknownDecimals(currency.to_string()))?;
         let amount = Amount::from_decimal(decimal, decimals)
             .map_err(|source| InvalidPrice::Amount { text: decimal.to_owned(), source })?;
         Ok(Self { amount, currency, decimals })

@@ -60,10 +60,7 @@ macro_rules! core {
 
 macro_rules! ours {
     ($variant:literal) => {
-        concat!(
-            "https://docs.rs/tower-mpp/latest/tower_mpp/protocol/enum.ProblemType.html#variant.",
-            $variant
-        )
+        concat!("https://docs.rs/tower-mpp/latest/tower_mpp/protocol/enum.ProblemType.html#variant.", $variant)
     };
 }
 
@@ -155,13 +152,7 @@ impl Problem {
 
     /// A problem with the status of its type.
     pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            status: kind.status(),
-            detail: detail.into(),
-            challenge_id: None,
-            extra: Map::new(),
-        }
+        Self { kind, status: kind.status(), detail: detail.into(), challenge_id: None, extra: Map::new() }
     }
 
     /// Names the challenge that the problem is about.
@@ -188,21 +179,8 @@ impl Problem {
 
     /// Writes the body, with one allocation unless there are additional members.
     pub fn to_json(&self) -> Vec<u8> {
-        // The escaped text is at most six times as long for each character that needs it.
-        let escapes = self
-            .detail
-            .bytes()
-            .filter(|b| matches!(b, ..b' ' | b'"' | b'\\'))
-            .count();
         let (uri, title) = (self.kind.uri(), self.kind.title());
-        let fixed = r#"{"type":"","title":"","status":65535,"detail":"","challengeId":""}"#.len();
-        let size = fixed
-            + uri.len()
-            + title.len()
-            + self.detail.len()
-            + 5 * escapes
-            + ChallengeId::TEXT_LEN;
-        let mut out = Vec::with_capacity(size);
+        let mut out = Vec::with_capacity(self.size());
         out.extend_from_slice(br#"{"type":""#);
         out.extend_from_slice(uri.as_bytes());
         out.extend_from_slice(br#"","title":""#);
@@ -227,6 +205,20 @@ impl Problem {
         out.push(b'}');
         out
     }
+
+    /// Bytes of the body at most, without additional members.
+    fn size(&self) -> usize {
+        // Exact for a text without escapes: a buffer that is just full becomes a body without another
+        // allocation. An escaped character takes six bytes at most.
+        let escapes = self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count();
+        let id = self.challenge_id.map_or(0, |_| r#","challengeId":"""#.len() + ChallengeId::TEXT_LEN);
+        r#"{"type":"","title":"","status":402,"detail":""}"#.len()
+            + self.kind.uri().len()
+            + self.kind.title().len()
+            + self.detail.len()
+            + 5 * escapes
+            + id
+    }
 }
 
 const RESERVED: [&str; 5] = ["type", "title", "status", "detail", "challengeId"];
@@ -234,4 +226,98 @@ const RESERVED: [&str; 5] = ["type", "title", "status", "detail", "challengeId"]
 /// Numbers, texts and JSON values are written to a vector without fail.
 fn push_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let _ = serde_json::to_writer(out, value);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ALL: [ProblemType; 16] = [
+        ProblemType::PaymentRequired,
+        ProblemType::PaymentInsufficient,
+        ProblemType::PaymentExpired,
+        ProblemType::VerificationFailed,
+        ProblemType::MethodUnsupported,
+        ProblemType::MalformedCredential,
+        ProblemType::InvalidChallenge,
+        ProblemType::PaymentInProgress,
+        ProblemType::PaymentOutcomeUnknown,
+        ProblemType::HttpsRequired,
+        ProblemType::BadRequest,
+        ProblemType::Forbidden,
+        ProblemType::PayloadTooLarge,
+        ProblemType::TooManyRequests,
+        ProblemType::InternalError,
+        ProblemType::ServiceUnavailable,
+    ];
+
+    #[test]
+    fn members_stand_in_the_order_of_the_draft() {
+        let problem = Problem::new(ProblemType::PaymentRequired, "Payment is required.")
+            .challenge_id(ChallengeId::from_bytes([0; 32]));
+        assert_eq!(
+            String::from_utf8(problem.to_json()).unwrap(),
+            format!(
+                r#"{{"type":"https://paymentauth.org/problems/payment-required","title":"Payment Required","status":402,"detail":"Payment is required.","challengeId":"{}"}}"#,
+                "A".repeat(43)
+            )
+        );
+    }
+
+    #[test]
+    fn one_allocation_is_enough_whatever_the_detail_says() {
+        for kind in ALL {
+            for detail in ["", "plain", "\"\\\n\r\t\u{0}\u{1f}\u{7f}\u{e9}\u{1f600}"] {
+                let problem = Problem::new(kind, detail).status(u16::MAX);
+                for problem in [problem.clone(), problem.challenge_id(ChallengeId::from_bytes([7; 32]))] {
+                    let json = problem.to_json();
+                    assert!(json.len() <= problem.size(), "{kind:?} {detail:?}");
+                    let value: Value = serde_json::from_slice(&json).unwrap();
+                    assert_eq!(value["detail"], json!(detail));
+                    assert_eq!(value["type"], json!(kind.uri()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_additional_member_cannot_replace_one_of_the_draft() {
+        let problem = Problem::new(ProblemType::TooManyRequests, "Later.")
+            .with("retryAfter", 30)
+            .with("status", 200)
+            .with("challengeId", "x")
+            .with("quote\"d", json!({"a": [1]}));
+        assert_eq!(
+            String::from_utf8(problem.to_json()).unwrap(),
+            r#"{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Later.","quote\"d":{"a":[1]},"retryAfter":30}"#
+        );
+    }
+
+    #[test]
+    fn about_blank_has_the_phrase_of_its_status() {
+        for kind in ALL.into_iter().filter(|kind| kind.uri() == "about:blank") {
+            let status = http::StatusCode::from_u16(kind.status()).unwrap();
+            // RFC 9110 has renamed 413.
+            let phrase = status.canonical_reason().unwrap().replace("Payload", "Content");
+            assert_eq!(kind.title(), phrase, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn types_are_told_apart_by_uri_or_status() {
+        for (index, kind) in ALL.into_iter().enumerate() {
+            for other in ALL.into_iter().skip(index + 1) {
+                assert_ne!((kind.uri(), kind.status()), (other.uri(), other.status()));
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_seven_types_of_the_draft_stand_under_its_uri() {
+        let core = ALL.into_iter().filter(|kind| kind.uri().starts_with("https://paymentauth.org/"));
+        assert_eq!(core.count(), 7);
+    }
 }

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod client;
-pub mod http;
 pub mod rail;
+pub mod server;
 
-pub use self::{client::*, http::*, rail::TestRail};
+pub use self::{client::*, rail::TestRail, server::*};
 
 use tower_mpp::{KeyRing, Merchant, MerchantBuilder, store::MemoryNonceStore};
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tower_mpp::{
     Price,
     method::{
-        Attempt, Checked, Declined, DeclineReason, Fault, OfferRequest, Payment, PaymentMethod, RefundError,
+        Attempt, Checked, DeclineReason, Declined, Fault, OfferRequest, Payment, PaymentMethod, RefundError,
         RefundRequest, Refunded, SettleError, Settlement, Unknown, VerifyError,
     },
     protocol::{ChallengeId, Intent, MethodId},

@@ -8,7 +8,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tower_mpp::protocol::{Receipt, PAYMENT_RECEIPT};
+use tower_mpp::protocol::{PAYMENT_RECEIPT, Receipt};
 
 /// A server that runs until the test ends, and a client for it.
 #[derive(Clone)]
