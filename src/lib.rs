@@ -15,9 +15,11 @@ mod trace;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
-    flow::{ConfigError, Merchant, MerchantBuilder, PaymentInfo, Refusal, RefusalKind, ReplayAnswer},
+    flow::{
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+    },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
-    layer::{HttpsPolicy, OverTls, Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},
+    layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},
     protocol::Price,
     trace::{TARGET as TRACING_TARGET, metric},
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Inner, Offers, Refusal, RefusalKind, mint::is_for_scope};
 use crate::{
     method::{Checked, Payment, PaymentContext, PaymentMethod},
-    protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, MethodId, Timestamp},
+    protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, Timestamp},
 };
 
 /// A payment that answers one of our own offers: right id, realm, method, intent, request, route and
@@ -16,16 +16,6 @@ pub(crate) struct Bound {
     pub(super) checked: Checked,
     /// The challenge has expired: only money that has moved before can still be redeemed.
     pub(super) expired: bool,
-}
-
-impl Bound {
-    pub(crate) fn challenge_id(&self) -> ChallengeId {
-        self.payment.id
-    }
-
-    pub(crate) fn method_id(&self) -> &MethodId {
-        &self.payment.method
-    }
 }
 
 /// Checks a credential, without waiting and without touching the journal.

@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Inner, Merchant, tasks::Tasks};
+use super::{HttpsPolicy, Inner, Merchant, tasks::Tasks};
 use crate::{
     Clock, KeyRing, SystemClock,
-    layer::HttpsPolicy,
     method::PaymentMethod,
     protocol::{InvalidName, MethodId, Realm},
     store::NonceStore,

@@ -5,13 +5,10 @@ use std::{future::Future, pin::Pin, sync::Arc, task::Context};
 use tokio::time::Sleep;
 
 use super::{
-    Inner, PaymentInfo,
+    Inner, PaymentInfo, events,
     gate::{Settled, renew, store_step},
 };
-use crate::{
-    store::{End, Lease, Release, StoreError},
-    trace,
-};
+use crate::store::{End, Lease, Release, StoreError};
 
 /// Settled money on its way to an answer. Dropped before the answer has begun to leave, it gives the
 /// lease back, so that the same credential is delivered without a second charge.
@@ -49,7 +46,7 @@ impl Delivery {
         self.step(|merchant, lease| async move {
             store_step(&merchant, merchant.store.commit(lease, End::Delivered))
                 .await
-                .inspect_err(|error| trace::journal_failed("commit", error, None))
+                .inspect_err(|error| events::journal_failed("commit", error, None))
         })
     }
 
@@ -78,7 +75,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Settled { merchant, lease, info, in_flight }) = self.settled.take() {
-            trace::undelivered(&info);
+            events::undelivered(&info);
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
@@ -91,5 +88,5 @@ impl Drop for Delivery {
 async fn undelivered(merchant: Arc<Inner>, lease: Lease) -> Result<(), StoreError> {
     store_step(&merchant, merchant.store.release(lease, Release::Undelivered))
         .await
-        .inspect_err(|error| trace::journal_failed("release", error, None))
+        .inspect_err(|error| events::journal_failed("release", error, None))
 }

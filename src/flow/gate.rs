@@ -5,13 +5,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use super::{
     Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
     bind::Bound,
+    events,
     tasks::{InFlight, within},
 };
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::ChallengeId,
-    store::{Claim, Claimed, Lease, Release, StoreError, StoreErrorKind},
-    trace,
+    store::{Claim, Claimed, Lease, Proof, Release, StoreError, StoreErrorKind},
 };
 
 /// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
@@ -44,7 +44,7 @@ pub(crate) async fn settle(
         redelivery,
         bound.method.is_test(),
     );
-    trace::settled(&info, started.elapsed());
+    events::settled(&info, started.elapsed());
     Ok(Settled { merchant, lease, info, in_flight })
 }
 
@@ -84,7 +84,10 @@ impl Gate<'_> {
         let keep_until = self.merchant.keep_until(payment.expires);
         let claim = Claim {
             id: payment.id,
-            proof: self.bound.checked.proof(payment),
+            proof: match self.bound.checked.proof {
+                Some(key) => Proof::Exclusive(key),
+                None => Proof::Bound(payment.fingerprint()),
+            },
             now,
             lease_until: now.saturating_add(self.merchant.settings.lease),
             keep_until: remembered.map_or(keep_until, |remembered| remembered.max(keep_until)),
@@ -157,7 +160,7 @@ impl Gate<'_> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let Err(error) = self.store(self.merchant.store.settle(lease, settlement)).await else { return Ok(()) };
-            trace::journal_failed("settle", &error, Some(&settlement.reference));
+            events::journal_failed("settle", &error, Some(&settlement.reference));
             match pauses.next() {
                 Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
                 _ => break,
@@ -173,7 +176,7 @@ impl Gate<'_> {
     }
 
     async fn fault<T>(&self, lease: Lease, attempt: Attempt, fault: &Fault) -> Result<T, Refusal> {
-        trace::fault(self.bound.method.method(), self.bound.payment.id, fault);
+        events::fault(self.bound.method.method(), self.bound.payment.id, fault);
         let (release, kind) = match attempt {
             Attempt::First => (Release::NotCharged, RefusalKind::Unavailable),
             Attempt::Resumed => (Release::Unknown, RefusalKind::OutcomeUnknown),
@@ -184,7 +187,7 @@ impl Gate<'_> {
     }
 
     async fn unknown<T>(&self, lease: Lease, unknown: &Unknown) -> Result<T, Refusal> {
-        trace::unknown(self.bound.method.method(), self.bound.payment.id, unknown);
+        events::unknown(self.bound.method.method(), self.bound.payment.id, unknown);
         let _ = self.release(lease, Release::Unknown).await;
         Err(Refusal::new(RefusalKind::OutcomeUnknown).retry_after_or_default(unknown.retry_after()))
     }
@@ -224,7 +227,7 @@ impl Gate<'_> {
 pub(super) async fn renew(merchant: &Inner, lease: Lease) {
     let until = merchant.now().saturating_add(merchant.settings.lease);
     if let Err(error) = store_step(merchant, merchant.store.renew(lease, until)).await {
-        trace::journal_failed("renew", &error, None);
+        events::journal_failed("renew", &error, None);
     }
 }
 
@@ -239,7 +242,7 @@ pub(super) async fn store_step<T>(
 }
 
 fn unavailable(step: &'static str, error: &StoreError) -> Refusal {
-    trace::journal_failed(step, error, None);
+    events::journal_failed(step, error, None);
     Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
 }
 

@@ -6,6 +6,7 @@
 mod bind;
 mod config;
 mod delivery;
+pub(crate) mod events;
 mod gate;
 mod info;
 mod mint;
@@ -13,6 +14,7 @@ mod offer;
 mod refusal;
 mod scope;
 mod tasks;
+mod transport;
 
 pub(crate) use self::{
     bind::{Bound, bind},
@@ -28,15 +30,14 @@ pub use self::{
     config::{ConfigError, MerchantBuilder, ReplayAnswer},
     info::PaymentInfo,
     refusal::{Refusal, RefusalKind},
+    transport::{HttpsPolicy, OverTls},
 };
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Clock, KeyRing,
-    layer::PaymentLayer,
     method::PaymentMethod,
-    pricing::IntoPricing,
     protocol::{MethodId, Realm, Timestamp},
     store::NonceStore,
 };
@@ -79,19 +80,6 @@ impl Merchant {
     /// never read from a request.
     pub fn builder(realm: impl Into<String>, keys: KeyRing) -> MerchantBuilder {
         MerchantBuilder::new(realm.into(), keys)
-    }
-
-    /// A layer that charges for whatever it wraps.
-    ///
-    /// Put it on the methods that a route serves, so that an unknown path stays 404 and a method that
-    /// is not served stays 405: `get(handler).route_layer(merchant.charge(price)?)`.
-    ///
-    /// # Errors
-    /// [`ConfigError::NoOffer`] when a fixed price can be paid on none of the merchant's rails, and
-    /// [`ConfigError::UnknownMethod`] when a price is given for a rail that the merchant does not have.
-    /// Prices that depend on the request are checked when the request comes.
-    pub fn charge(&self, pricing: impl IntoPricing) -> Result<PaymentLayer, ConfigError> {
-        PaymentLayer::new(self.clone(), pricing.into_pricing())
     }
 
     /// Waits until every settlement and journal step that has begun is finished, also those whose

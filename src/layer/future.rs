@@ -22,7 +22,7 @@ use super::{
     route::{Admission, Route},
 };
 use crate::{
-    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Settled, Step},
+    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Settled, Step, events},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     trace,
@@ -355,7 +355,7 @@ fn finish<B>(
     match end {
         End::Failed => {
             if let Some(info) = delivery.info() {
-                trace::undelivered(info);
+                events::undelivered(info);
             }
             delivery.end();
             render::failed(&mut response);
@@ -365,12 +365,12 @@ fn finish<B>(
         // the delivery gives the lease back.
         End::Delivered | End::DeliveredWhole if !recorded => {
             let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
-            trace::refused(&refusal);
+            events::refused(&refusal);
             render::plain(refusal, settings).map(ResponseBody::own)
         }
         End::Delivered | End::DeliveredWhole => {
             if let Some(info) = delivery.info() {
-                trace::delivered(info);
+                events::delivered(info);
                 render::paid(&mut response, info, settings);
             }
             if matches!(end, End::DeliveredWhole) {

@@ -9,7 +9,7 @@ use super::{Payment, route::Route};
 use crate::{
     Merchant,
     flow::{ConfigError, OfferBook},
-    pricing::Pricing,
+    pricing::{IntoPricing, Pricing},
 };
 
 /// Charges for the service that it wraps. Made by [`Merchant::charge`].
@@ -33,8 +33,23 @@ pub struct PaymentLayer {
     route: Route,
 }
 
+impl Merchant {
+    /// A layer that charges for whatever it wraps.
+    ///
+    /// Put it on the methods that a route serves, so that an unknown path stays 404 and a method that
+    /// is not served stays 405: `get(handler).route_layer(merchant.charge(price)?)`.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoOffer`] when a fixed price can be paid on none of the merchant's rails, and
+    /// [`ConfigError::UnknownMethod`] when a price is given for a rail that the merchant does not have.
+    /// Prices that depend on the request are checked when the request comes.
+    pub fn charge(&self, pricing: impl IntoPricing) -> Result<PaymentLayer, ConfigError> {
+        PaymentLayer::new(self.clone(), pricing.into_pricing())
+    }
+}
+
 impl PaymentLayer {
-    pub(crate) fn new(merchant: Merchant, pricing: impl Pricing) -> Result<Self, ConfigError> {
+    fn new(merchant: Merchant, pricing: impl Pricing) -> Result<Self, ConfigError> {
         let book = OfferBook::new(&merchant.0, pricing.fixed())?;
         Ok(Self { route: Route::new(merchant, Arc::new(pricing), Arc::new(book)) })
     }

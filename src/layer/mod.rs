@@ -16,15 +16,9 @@ mod render;
 mod request_body;
 mod route;
 mod service;
-mod transport;
 
 #[cfg(feature = "axum")]
 pub use self::extract::NotCharged;
 pub use self::{
-    body::ResponseBody,
-    future::ResponseFuture,
-    layer::PaymentLayer,
-    request_body::RequestBody,
-    service::Payment,
-    transport::{HttpsPolicy, OverTls},
+    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, request_body::RequestBody, service::Payment,
 };

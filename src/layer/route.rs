@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::render;
 use crate::{
     Merchant,
-    flow::{self, Bound, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Settled, Terms},
+    flow::{self, Bound, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Settled, Terms, events},
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
     trace,
@@ -149,13 +149,13 @@ impl Route {
 
     /// Takes the money, detached from the connection.
     pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
-        let span = trace::payment_span(&bound);
+        let span = events::payment_span(&bound);
         Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
     }
 
     /// Answers a refusal that carries no challenge.
     pub(super) fn refuse(&self, refusal: Refusal, head: &Parts) -> Response<Bytes> {
-        trace::refused(&refusal);
+        events::refused(&refusal);
         render::answer(refusal, render::headers(), None, head, &self.merchant.settings)
     }
 
@@ -185,7 +185,7 @@ impl Route {
             // A 402 without a challenge is a dead end.
             return self.refuse(Refusal::new(RefusalKind::NoOffer), head);
         };
-        trace::refused(&refusal);
+        events::refused(&refusal);
         let refusal = if refusal.challenge_id().is_none() { refusal.of(first) } else { refusal };
         render::answer(refusal, headers, Some(offers), head, &self.merchant.settings)
     }

@@ -14,11 +14,12 @@ pub(crate) mod testing;
 use async_trait::async_trait;
 
 pub use self::{
-    outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Settlement, Unknown, VerifyError},
-    payment::{Attempt, Checked, OfferRequest, Payer, Payment, PaymentContext, RefundRequest},
+    outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Unknown, VerifyError},
+    payment::{Attempt, Checked, OfferRequest, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
 };
 use crate::protocol::{Intent, MethodId, Price};
+pub use crate::protocol::{Payer, Settlement};
 
 /// A rail: how one payment method asks for money, checks a proof, takes the money and gives it back.
 ///

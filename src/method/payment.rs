@@ -2,13 +2,12 @@
 
 use std::{any::Any, fmt, ops::Range, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Declined, Settlement};
-use crate::{
-    protocol::{Amount, ChallengeId, CredentialBytes, Currency, MethodId, Price, Realm, SpendKey, Timestamp},
-    store::Proof,
+use super::Declined;
+use crate::protocol::{
+    Amount, ChallengeId, CredentialBytes, Currency, MethodId, Payer, Price, Realm, Settlement, SpendKey, Timestamp,
 };
 
 /// What a rail asks for in a challenge: the members of `request` (charge intent draft section 4).
@@ -44,34 +43,6 @@ impl OfferRequest {
     pub fn method_detail(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
         self.method_details.insert(name.to_owned(), value.into());
         self
-    }
-}
-
-/// Who paid: a DID where the payer gave one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Payer {
-    /// The identifier, for instance `did:key:z6Mk...`.
-    pub id: String,
-    /// Whether the rail proved it. Otherwise it is only what the credential's `source` claims.
-    pub verified: bool,
-}
-
-impl Payer {
-    /// A payer that the rail has proved.
-    pub fn verified(id: impl Into<String>) -> Self {
-        Self { id: id.into(), verified: true }
-    }
-
-    /// A payer that the credential claims to come from.
-    pub fn claimed(id: impl Into<String>) -> Self {
-        Self { id: id.into(), verified: false }
-    }
-}
-
-impl fmt::Display for Payer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.id)
     }
 }
 
@@ -229,13 +200,6 @@ impl Checked {
     pub fn remember_for(mut self, duration: Duration) -> Self {
         self.remember_for = Some(duration);
         self
-    }
-
-    pub(crate) fn proof(&self, payment: &Payment) -> Proof {
-        match self.proof {
-            Some(key) => Proof::Exclusive(key),
-            None => Proof::Bound(payment.fingerprint()),
-        }
     }
 }
 

@@ -10,9 +10,8 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, NO_PAD
 /// Decodes base64url. Padding of any length is allowed, and so is the standard alphabet, since
 /// deployed clients use both; the two alphabets mixed are not, and neither are stray bits.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end_matches('=');
-    let engine = if text.contains(['+', '/']) { &STANDARD } else { &URL_SAFE_NO_PAD };
-    engine.decode(text).ok()
+    let digits = text.trim_end_matches('=');
+    URL_SAFE_NO_PAD.decode(digits).or_else(|_| STANDARD.decode(digits)).ok()
 }
 
 /// Whether a text is not empty and has only characters of base64url or base64, with padding at the

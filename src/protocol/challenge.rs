@@ -234,7 +234,7 @@ impl Challenge {
 pub fn authorization(
     challenge: &Challenge,
     source: Option<&str>,
-    payload: &impl Serialize,
+    payload: &(impl Serialize + ?Sized),
 ) -> Result<HeaderValue, ChallengeError> {
     #[derive(Serialize)]
     struct Wire<'a> {

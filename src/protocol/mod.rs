@@ -6,6 +6,9 @@ mod base64url;
 mod challenge;
 mod credential;
 mod digest;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod headers;
 mod ids;
 pub mod jcs;
@@ -13,9 +16,9 @@ mod json;
 mod money;
 mod problem;
 mod receipt;
+mod settlement;
 mod time;
 
-#[allow(unused_imports)] // the mint path of the flow is its first user
 pub(crate) use self::auth_params::push_quoted;
 pub use self::{
     accept_payment::AcceptPayment,
@@ -28,5 +31,6 @@ pub use self::{
     money::{Amount, Currency, InvalidAmount, InvalidPrice, Price},
     problem::{Problem, ProblemType},
     receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptError},
+    settlement::{Payer, Settlement},
     time::{InvalidTimestamp, Timestamp},
 };

@@ -136,7 +136,7 @@ impl ProblemType {
 pub struct Problem {
     /// What went wrong.
     pub kind: ProblemType,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer: three digits.
     pub status: u16,
     /// One or two sentences for the caller.
     pub detail: Cow<'static, str>,
@@ -270,11 +270,13 @@ mod tests {
     #[test]
     fn one_allocation_is_enough_whatever_the_detail_says() {
         for kind in ALL {
-            for detail in ["", "plain", "\"\\\n\r\t\u{0}\u{1f}\u{7f}\u{e9}\u{1f600}"] {
-                let problem = Problem::new(kind, detail).status(u16::MAX);
+            for (detail, exact) in [("", true), ("plain \u{e9}\u{1f600}\u{7f}", true), ("\"\\\n\r\t\u{0}\u{1f}", false)]
+            {
+                let problem = Problem::new(kind, detail).status(599);
                 for problem in [problem.clone(), problem.challenge_id(ChallengeId::from_bytes([7; 32]))] {
                     let json = problem.to_json();
                     assert!(json.len() <= problem.size(), "{kind:?} {detail:?}");
+                    assert!(!exact || json.len() == problem.size(), "{kind:?} {detail:?}");
                     let value: Value = serde_json::from_slice(&json).unwrap();
                     assert_eq!(value["detail"], json!(detail));
                     assert_eq!(value["type"], json!(kind.uri()));

@@ -10,10 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use self::memory::MemoryNonceStore;
-use crate::{
-    method::Settlement,
-    protocol::{ChallengeId, SpendKey, Timestamp},
-};
+use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 
 /// The payment journal: one entry per challenge id, one claim per payment proof.
 ///
@@ -37,20 +34,43 @@ use crate::{
 ///   proof together. A look-up followed by a write is not a claim.
 /// * **One winner.** Among any number of concurrent claims of one id at most one is answered with a
 ///   lease; the same holds for any number of ids that share an exclusive proof.
+/// * **Answers.** What a claim is answered:
+///
+///   | the id is | same proof | another proof |
+///   |---|---|---|
+///   | `Held`, lease at work | [`Busy`](Claimed::Busy) | `Busy` |
+///   | `Held`, lease expired or given up | [`Won`](Claimed::Won), resumed | `Busy`: in doubt |
+///   | `Settled`, lease at work | `Busy` | [`OtherProof`](Claimed::OtherProof) |
+///   | `Settled`, lease expired or given up | [`Settled`](Claimed::Settled) | `OtherProof` |
+///   | `Spent` | [`Spent`](Claimed::Spent) | `OtherProof` |
+///
+///   | the id is absent, the exclusive proof | |
+///   |---|---|
+///   | is claimed by another id that is `Held` | `Busy` |
+///   | is claimed by another id that is `Settled` or `Spent` | `OtherProof` |
+///   | is free, or the proof is bound | `Won`, not resumed, or [`Full`](StoreErrorKind::Full) |
+///
+///   The same proof is one of the same kind with the same key. Where an id is claimed with another
+///   proof that a third entry has claimed, either table's answer will do: nobody wins.
 /// * **Fenced.** Every lease that is given out carries a token greater than all tokens before it for
-///   the same id. `renew`, `settle`, `commit` and `release` change nothing and fail with
-///   [`StoreErrorKind::LeaseLost`] unless the token is the entry's present one. An expired lease that
-///   nobody has taken over is still good.
-/// * **Leases.** While a lease has not expired, another claim of the id is [`Claimed::Busy`]. A lease
-///   that ends at instant `t` is expired at `t`.
+///   the same id, even if the entry was absent in between. `renew`, `settle`, `commit` and `release`
+///   change nothing and fail with [`StoreErrorKind::LeaseLost`] unless the token is the entry's present
+///   one. An expired lease that nobody has taken over is still good; one that was given up is not.
+/// * **Leases.** A lease that ends at instant `t` is at work before `t` and expired at `t`.
+/// * **Taken over as it is.** A claim that takes an entry over finds its settlement and leaves its
+///   record; it may prolong `keep_until` and never shortens it.
 /// * **Nothing is forgotten early.** Entries that are `Held` or `Settled` are open money: they are
 ///   never dropped by age. `Spent` entries, and the proofs they claimed, stay at least until
-///   [`Claim::keep_until`].
-/// * **Never evict.** A store that is full refuses new claims ([`StoreErrorKind::Full`]); it never
-///   drops a live entry to make room.
+///   [`Claim::keep_until`], and while their end can be taken back.
+/// * **Never evict.** A store that is full refuses claims of further ids ([`StoreErrorKind::Full`]); it
+///   never drops a live entry to make room. What it has it still answers, takes over and ends.
 /// * **Exact keys.** Ids and proofs are compared by all of their 32 bytes.
 /// * **Idempotent ends.** Repeating `settle` or `commit` with the same lease and outcome succeeds and
-///   changes nothing, so that a lost reply can be repeated.
+///   changes nothing, so that a lost reply can be repeated. Another outcome changes nothing either and
+///   is a [`StoreErrorKind::Conflict`], and so is every step that the entry's state has no arrow for.
+/// * **The end can be taken back.** `commit` does not give the lease up. Until the lease ends its holder
+///   may take [`End::Delivered`] back with [`Release::Undelivered`], and the entry is `Settled` with all
+///   that it had; after that a store may have dropped what it takes, and answer `LeaseLost`.
 /// * **Durable before it answers**, as far as the store promises durability at all.
 ///
 /// Time is what the caller says it is (`now`): a store never asks its own clock about leases.
@@ -68,7 +88,7 @@ pub trait NonceStore: Send + Sync + 'static {
     /// outcome is not known. After an error the entry may or may not be held until the lease ends.
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError>;
 
-    /// Moves the end of the lease to `until`.
+    /// Moves the end of the lease to `until`. For an entry that has ended it succeeds and may do nothing.
     ///
     /// # Errors
     /// [`StoreErrorKind::LeaseLost`] when another lease was given out since.
@@ -77,14 +97,15 @@ pub trait NonceStore: Send + Sync + 'static {
     /// Records that the money has moved: `Held` becomes `Settled`. The lease stays in force.
     ///
     /// # Errors
-    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Unavailable`] when it is not known whether it
-    /// was recorded.
+    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when something else was settled or the
+    /// entry has ended; [`StoreErrorKind::Unavailable`] when it is not known whether it was recorded.
     async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError>;
 
     /// Ends the entry: `Settled` becomes `Spent`.
     ///
     /// # Errors
-    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when nothing was settled.
+    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when nothing was settled or the entry
+    /// has ended otherwise.
     async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError>;
 
     /// Gives the lease up, for the reason given. See [`Release`] for what becomes of the entry.
@@ -94,8 +115,8 @@ pub trait NonceStore: Send + Sync + 'static {
     /// entry's state.
     async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError>;
 
-    /// Lists open money, in order of challenge id: entries that are `Held` or `Settled` and whose
-    /// lease has expired at `page.now`.
+    /// Lists open money, in order of the bytes of the challenge id: entries that are `Held` or `Settled`
+    /// and whose lease has expired at `page.now` or was given up.
     ///
     /// # Errors
     /// [`StoreErrorKind::Unavailable`].
@@ -113,7 +134,7 @@ pub struct Claim {
     pub now: Timestamp,
     /// When the lease ends unless it is renewed.
     pub lease_until: Timestamp,
-    /// Until when a `Spent` entry and its proof must be remembered.
+    /// Until when a `Spent` entry and its proof must be remembered. At this instant they may be forgotten.
     pub keep_until: Timestamp,
     /// What somebody who finds the entry unfinished needs to know. Opaque to the store; kept while
     /// the entry is open.
@@ -171,7 +192,7 @@ pub enum Claimed {
     Busy,
     /// Delivered or refunded before.
     Spent(End),
-    /// The id is open with another proof, or the exclusive proof has paid another challenge.
+    /// The id was paid with another proof, or the exclusive proof has paid another challenge.
     OtherProof,
 }
 
@@ -217,11 +238,11 @@ pub struct JournalEntry {
     pub proof: Proof,
     /// What was settled; `None` when the outcome is unknown.
     pub settlement: Option<Settlement>,
-    /// When the last lease ended.
+    /// When the last lease ended. One that was given up would have ended then, or ended before.
     pub lease_until: Timestamp,
-    /// As given with the claim.
+    /// As given with the claim; where there were several, the latest of them.
     pub keep_until: Timestamp,
-    /// As given with the claim.
+    /// As given with the first claim.
     pub record: Arc<[u8]>,
 }
 

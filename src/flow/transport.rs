@@ -40,7 +40,7 @@ impl HttpsPolicy {
         self
     }
 
-    pub(super) fn allows(&self, head: &Parts) -> bool {
+    pub(crate) fn allows(&self, head: &Parts) -> bool {
         head.extensions.get::<OverTls>().is_some()
             || head.uri.scheme() == Some(&Scheme::HTTPS)
             || self.trusted.iter().any(|name| says_https(head, name))

@@ -1,0 +1,86 @@
+//! What happens to payments, as events and metrics. Nothing secret passes through here: no credential,
+//! no payload, no key.
+
+use std::time::Duration;
+
+use super::{PaymentInfo, Refusal, RefusalKind, bind::Bound};
+use crate::{
+    method::{Fault, Unknown},
+    protocol::{ChallengeId, MethodId},
+    store::StoreError,
+    trace::{TARGET, count, metric, seconds},
+};
+
+/// The span of a payment, from its claim until it is settled or refused.
+pub(crate) fn payment_span(bound: &Bound) -> tracing::Span {
+    tracing::debug_span!(
+        target: TARGET,
+        "payment",
+        challenge_id = %bound.payment.id,
+        method = %bound.payment.method,
+    )
+}
+
+pub(crate) fn refused(refusal: &Refusal) {
+    count(metric::REFUSALS, [("kind", refusal.kind().as_str().into())]);
+    // A request without a credential is everyday business.
+    if refusal.kind() == RefusalKind::PaymentRequired {
+        tracing::trace!(target: TARGET, "payment required");
+    } else {
+        tracing::debug!(
+            target: TARGET,
+            kind = refusal.kind().as_str(),
+            status = refusal.status().as_u16(),
+            challenge_id = refusal.challenge_id().map(tracing::field::display),
+            "refused"
+        );
+    }
+}
+
+pub(crate) fn settled(info: &PaymentInfo, took: Duration) {
+    let redelivery = if info.is_redelivery() { "true" } else { "false" };
+    count(metric::SETTLED, [("method", info.method().label()), ("redelivery", redelivery.into())]);
+    seconds(metric::SETTLE_SECONDS, [("method", info.method().label())], took);
+    tracing::info!(
+        target: TARGET,
+        challenge_id = %info.challenge_id(),
+        method = %info.method(),
+        amount = %info.amount(),
+        currency = %info.currency(),
+        reference = info.reference(),
+        redelivery = info.is_redelivery(),
+        "settled"
+    );
+}
+
+pub(crate) fn delivered(info: &PaymentInfo) {
+    count(metric::DELIVERED, [("method", info.method().label())]);
+    tracing::debug!(target: TARGET, challenge_id = %info.challenge_id(), "delivered");
+}
+
+pub(crate) fn undelivered(info: &PaymentInfo) {
+    count(metric::UNDELIVERED, [("method", info.method().label())]);
+    tracing::warn!(
+        target: TARGET,
+        challenge_id = %info.challenge_id(),
+        method = %info.method(),
+        reference = info.reference(),
+        "paid but not delivered: the same credential is good again"
+    );
+}
+
+pub(crate) fn unknown(method: &MethodId, id: ChallengeId, unknown: &Unknown) {
+    count(metric::UNKNOWN, [("method", method.label())]);
+    tracing::warn!(target: TARGET, challenge_id = %id, %method, detail = %unknown, "settlement outcome unknown: the claim is kept");
+}
+
+pub(crate) fn fault(method: &MethodId, id: ChallengeId, fault: &Fault) {
+    count(metric::FAULTS, [("method", method.label())]);
+    tracing::error!(target: TARGET, challenge_id = %id, %method, detail = %fault, "the payment method cannot work");
+}
+
+pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {
+    count(metric::JOURNAL_ERRORS, [("step", step.into())]);
+    let cause = std::error::Error::source(error).map(tracing::field::display);
+    tracing::error!(target: TARGET, step, %error, cause, reference, "the payment journal failed");
+}

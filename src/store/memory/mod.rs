@@ -1,0 +1,383 @@
+//! The journal of one process, in memory.
+
+mod entry;
+mod shards;
+mod sync;
+mod table;
+
+use std::{fmt, hash::BuildHasher as _};
+
+use async_trait::async_trait;
+use hashbrown::DefaultHashBuilder;
+
+use self::{
+    entry::{Claimant, Entry, Now, Phase, Spending},
+    shards::{Shards, leading},
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering},
+    table::Table,
+};
+use super::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind};
+use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
+
+/// A journal in the memory of one process.
+///
+/// **One process only.** A second replica of the service has a journal of its own and takes every
+/// credential once more; a restart forgets what was spent, and what was settled and not delivered.
+/// Use it for tests, for demos, and for a service that runs once and may lose open payments when it dies.
+///
+/// It holds at most [`capacity`](Self::capacity) entries and refuses claims of further challenges when
+/// it is full ([`StoreErrorKind::Full`]); it never drops an entry to make room. An entry takes less than
+/// 200 bytes once it has ended and its last lease is over; before that it also holds its record and its
+/// settlement.
+///
+/// Entries are forgotten a few at a time, by the claims of others: there is no background task and no
+/// clock. What is open is never forgotten, so something must take up
+/// [`unfinished`](NonceStore::unfinished) entries, or they fill the store.
+pub struct MemoryNonceStore {
+    capacity: usize,
+    /// How many entries there are, never more than `capacity`.
+    entries: AtomicUsize,
+    /// The token of the next lease. One counter for all challenges: an id that was given back and is
+    /// claimed again must not see an old token.
+    token: AtomicU64,
+    /// Which shard gives up forgotten entries next when there is no room.
+    hand: AtomicUsize,
+    hash: DefaultHashBuilder,
+    /// By challenge id. A lock of these is always taken before, and held around, one of `proofs`; no
+    /// two locks of one kind are ever held together. So a claim of both is one step, without deadlock.
+    ids: Shards<Ids>,
+    /// By exclusive proof.
+    proofs: Shards<Table<Claimant>>,
+}
+
+/// The entries of one shard.
+struct Ids {
+    table: Table<Entry>,
+    /// How many of them are open: shards without any are not searched for unfinished ones.
+    open: usize,
+}
+
+/// At capacity a shard has half of this to this many entries: it bounds how long one claim can take,
+/// for the one that makes a table grow moves all of its rows.
+const ROWS_PER_SHARD: usize = 256;
+const MAX_SHARDS: usize = 1 << 16;
+
+/// How many rows each claim looks at to find forgotten ones. A claim adds one row at most, so the
+/// forgotten rows that are still there stay a small part.
+const ROWS_PER_CLAIM: usize = 4;
+
+/// How many shards a claim searches for forgotten entries before it says that there is no room.
+const SHARDS_WHEN_FULL: usize = 64;
+
+impl MemoryNonceStore {
+    /// A journal for one process that holds at most `capacity` entries.
+    ///
+    /// An entry lives from its claim until the challenge has expired and some, five minutes and more: a
+    /// service that is paid 100 times a second has some 50,000.
+    pub fn single_process(capacity: usize) -> Self {
+        Self::with_shards(capacity, capacity / ROWS_PER_SHARD)
+    }
+
+    fn with_shards(capacity: usize, shards: usize) -> Self {
+        // A power of two, so that leading bits of an id choose its shard.
+        let shards = shards.clamp(1, MAX_SHARDS).next_power_of_two();
+        Self {
+            capacity,
+            entries: AtomicUsize::new(0),
+            token: AtomicU64::new(1),
+            hand: AtomicUsize::new(0),
+            hash: DefaultHashBuilder::default(),
+            ids: Shards::new(shards, || Ids { table: Table::new(), open: 0 }),
+            proofs: Shards::new(shards, Table::new),
+        }
+    }
+
+    /// How many entries the journal can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many entries it holds, with those that will be forgotten by one of the next claims.
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn ids(&self, id: ChallengeId) -> &Mutex<Ids> {
+        self.ids.wrapping(self.ids.index(leading(id.as_bytes())))
+    }
+
+    /// A payer has some choice in the bytes of a proof, and none in this hash.
+    fn proofs(&self, key: SpendKey) -> &Mutex<Table<Claimant>> {
+        self.proofs.wrapping(self.proofs.index(self.hash.hash_one(key.as_bytes())))
+    }
+
+    fn claim_now(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        let now = Now::from(claim.now);
+        match self.try_claim(claim, now) {
+            Err(error) if error.kind() == StoreErrorKind::Full && self.make_room(now) => self.try_claim(claim, now),
+            answer => answer,
+        }
+    }
+
+    fn try_claim(&self, claim: &Claim, now: Now) -> Result<Claimed, StoreError> {
+        let ids = &mut *self.ids(claim.id).lock();
+        self.sweep(ids, ROWS_PER_CLAIM, now);
+        match ids.table.get(&self.hash, claim.id.as_bytes()) {
+            Some(entry) if entry.is_forgotten(now) => self.remove(ids, claim.id),
+            Some(entry) => return self.claim_again(entry, claim),
+            None => {}
+        }
+        let Proof::Exclusive(key) = claim.proof else { return self.claim_new(ids, None, claim) };
+        let proofs = &mut *self.proofs(key).lock();
+        proofs.sweep(&self.hash, ROWS_PER_CLAIM, |proof| !proof.is_forgotten(now));
+        match proofs.get(&self.hash, key.as_bytes()) {
+            Some(proof) if proof.is_forgotten(now) => {
+                proofs.remove(&self.hash, key.as_bytes());
+            }
+            Some(proof) if proof.spending == Spending::Held => return Ok(Claimed::Busy),
+            Some(_) => return Ok(Claimed::OtherProof),
+            None => {}
+        }
+        self.claim_new(ids, Some((proofs, key)), claim)
+    }
+
+    /// Nobody has claimed the id, nor the proof if it is exclusive.
+    fn claim_new(
+        &self,
+        ids: &mut Ids,
+        exclusive: Option<(&mut Table<Claimant>, SpendKey)>,
+        claim: &Claim,
+    ) -> Result<Claimed, StoreError> {
+        let one_more = |entries| (entries < self.capacity).then_some(entries + 1);
+        if self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return Err(StoreErrorKind::Full.into());
+        }
+        let lease = self.next_lease(claim.id);
+        if let Some((proofs, key)) = exclusive {
+            proofs.insert(&self.hash, Claimant::new(key, lease.token));
+        }
+        ids.table.insert(&self.hash, Entry::new(claim, lease.token));
+        ids.open += 1;
+        Ok(Claimed::Won { lease, resumed: false })
+    }
+
+    /// Somebody has claimed the id before.
+    fn claim_again(&self, entry: &mut Entry, claim: &Claim) -> Result<Claimed, StoreError> {
+        let same_proof = entry.proof() == claim.proof;
+        match entry.phase() {
+            Phase::Spent(end) if same_proof => return Ok(Claimed::Spent(end)),
+            Phase::Settled | Phase::Spent(_) if !same_proof => return Ok(Claimed::OtherProof),
+            Phase::Held if !same_proof => return Ok(Claimed::Busy),
+            Phase::Held | Phase::Settled | Phase::Spent(_) => {}
+        }
+        let (proof, token) = (entry.proof(), entry.token);
+        let Some(open) = entry.open.as_deref_mut().filter(|open| !open.is_at_work(claim.now)) else {
+            return Ok(Claimed::Busy);
+        };
+        let lease = self.next_lease(claim.id);
+        self.with_proof(proof, token, |proof| proof.token = lease.token)?;
+        open.lease_until = claim.lease_until;
+        open.given_up = false;
+        open.keep_until = open.keep_until.max(claim.keep_until);
+        let settlement = open.settlement.clone();
+        entry.token = lease.token;
+        Ok(match settlement {
+            Some(settlement) => Claimed::Settled { lease, settlement },
+            None => Claimed::Won { lease, resumed: true },
+        })
+    }
+
+    /// Called with the shard of the id locked, so that the tokens of one id are given out in order.
+    fn next_lease(&self, id: ChallengeId) -> Lease {
+        Lease { id, token: self.token.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn renew_now(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let entry = self.fenced(ids, lease)?;
+        if entry.is_open()
+            && let Some(open) = &mut entry.open
+        {
+            open.lease_until = until;
+        }
+        Ok(())
+    }
+
+    fn settle_now(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let entry = self.fenced(ids, lease)?;
+        let (phase, Some(open)) = (entry.phase(), &mut entry.open) else { return Err(StoreErrorKind::Conflict.into()) };
+        match phase {
+            Phase::Held => {
+                open.settlement = Some(settlement.clone());
+                self.enter(entry, Phase::Settled)
+            }
+            Phase::Settled if open.settlement.as_ref() == Some(settlement) => Ok(()),
+            Phase::Settled | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
+        }
+    }
+
+    fn commit_now(&self, lease: Lease, end: End) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let entry = self.fenced(ids, lease)?;
+        match entry.phase() {
+            Phase::Settled => {
+                self.enter(entry, Phase::Spent(end))?;
+                ids.open -= 1;
+                Ok(())
+            }
+            Phase::Spent(known) if known == end => Ok(()),
+            Phase::Held | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
+        }
+    }
+
+    fn release_now(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let entry = self.fenced(ids, lease)?;
+        match (entry.phase(), reason) {
+            (Phase::Held, Release::NotCharged) => {
+                if let Proof::Exclusive(key) = entry.proof() {
+                    self.proofs(key).lock().remove(&self.hash, key.as_bytes());
+                }
+                self.remove(ids, lease.id);
+                ids.open -= 1;
+            }
+            (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => entry.give_up(),
+            (Phase::Spent(End::Delivered), Release::Undelivered) => {
+                // Without its settlement the entry cannot be delivered: the lease had ended.
+                if entry.open.is_none() {
+                    return Err(StoreErrorKind::LeaseLost.into());
+                }
+                self.enter(entry, Phase::Settled)?;
+                entry.give_up();
+                ids.open += 1;
+            }
+            _ => return Err(StoreErrorKind::Conflict.into()),
+        }
+        Ok(())
+    }
+
+    /// The entry that a lease is for, if it is the present one.
+    fn fenced<'a>(&self, ids: &'a mut Ids, lease: Lease) -> Result<&'a mut Entry, StoreError> {
+        ids.table
+            .get(&self.hash, lease.id.as_bytes())
+            .filter(|entry| entry.token == lease.token)
+            .filter(|entry| !entry.is_given_up())
+            .ok_or_else(|| StoreErrorKind::LeaseLost.into())
+    }
+
+    /// Takes an entry and its exclusive proof to a phase.
+    fn enter(&self, entry: &mut Entry, phase: Phase) -> Result<(), StoreError> {
+        let next = entry.forget_at_in(phase);
+        self.with_proof(entry.proof(), entry.token, |proof| proof.spending = Spending::Paid { forget_at: next })?;
+        entry.enter(phase, next);
+        Ok(())
+    }
+
+    /// Changes the row of an exclusive proof beside the row of its entry, whose shard is locked.
+    ///
+    /// An open entry always has its proof. One that has ended may have been forgotten, and its proof
+    /// been claimed anew, while its own row is still there: then its lease is worth nothing.
+    fn with_proof(&self, proof: Proof, token: u64, change: impl FnOnce(&mut Claimant)) -> Result<(), StoreError> {
+        let Proof::Exclusive(key) = proof else { return Ok(()) };
+        match self.proofs(key).lock().get(&self.hash, key.as_bytes()) {
+            Some(proof) if proof.token == token => change(proof),
+            _ => return Err(StoreErrorKind::LeaseLost.into()),
+        }
+        Ok(())
+    }
+
+    fn remove(&self, ids: &mut Ids, id: ChallengeId) {
+        if ids.table.remove(&self.hash, id.as_bytes()).is_some() {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at up to `rows` entries of a shard. Answers whether one was forgotten.
+    fn sweep(&self, ids: &mut Ids, rows: usize, now: Now) -> bool {
+        let forgotten = ids.table.sweep(&self.hash, rows, |entry| {
+            entry.compact(now);
+            !entry.is_forgotten(now)
+        });
+        self.entries.fetch_sub(forgotten, Ordering::Relaxed);
+        forgotten > 0
+    }
+
+    /// Searches for a forgotten entry that still has a place.
+    fn make_room(&self, now: Now) -> bool {
+        let start = self.hand.fetch_add(SHARDS_WHEN_FULL, Ordering::Relaxed);
+        let shards = SHARDS_WHEN_FULL.min(self.ids.count());
+        (0..shards).any(|step| {
+            let ids = self.ids.wrapping(start.wrapping_add(step));
+            self.sweep(&mut ids.lock(), usize::MAX, now)
+        })
+    }
+
+    fn unfinished_now(&self, page: Page) -> Vec<JournalEntry> {
+        let mut found = Vec::new();
+        let first = page.after.map_or(0, |after| self.ids.index(leading(after.as_bytes())));
+        // Shards are in order of the ids in them.
+        for shard in first..self.ids.count() {
+            let room = page.limit - found.len();
+            if room == 0 {
+                break;
+            }
+            let ids = self.ids.wrapping(shard).lock();
+            if ids.open == 0 {
+                continue;
+            }
+            let mut listed: Vec<_> = ids
+                .table
+                .rows()
+                .iter()
+                .filter(|entry| page.after.is_none_or(|after| entry.id() > after))
+                .filter(|entry| entry.is_unfinished(page.now))
+                .collect();
+            listed.sort_unstable_by_key(|entry| entry.id());
+            found.extend(listed.into_iter().take(room).filter_map(Entry::listed));
+        }
+        found
+    }
+}
+
+#[async_trait]
+impl NonceStore for MemoryNonceStore {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        self.claim_now(&claim)
+    }
+
+    async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.renew_now(lease, until)
+    }
+
+    async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        self.settle_now(lease, settlement)
+    }
+
+    async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
+        self.commit_now(lease, end)
+    }
+
+    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        self.release_now(lease, reason)
+    }
+
+    async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(self.unfinished_now(page))
+    }
+}
+
+impl fmt::Debug for MemoryNonceStore {
+    /// Counts only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryNonceStore")
+            .field("capacity", &self.capacity)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
