@@ -158,17 +158,17 @@ impl Bench {
         self.print();
     }
 
-    fn print(&mut self) {
+    fn print(&self) {
         println!(
             "| case | contender | median | fastest | allocations | bytes | ratio |\n|---|---|--:|--:|--:|--:|--:|"
         );
         for case in case::ALL {
-            let mut first = None;
-            for contender in self.contenders.iter_mut().filter(|contender| contender.case == case) {
-                contender.nanos.sort_by(f64::total_cmp);
-                let median = contender.nanos[contender.nanos.len() / 2];
-                let (fastest, ratio) = (contender.nanos[0], median / *first.get_or_insert(median));
-                let Contender { name, allocations, bytes, .. } = contender;
+            let mut first: Option<Vec<f64>> = None;
+            for contender in self.contenders.iter().filter(|contender| contender.case == case) {
+                let Contender { name, allocations, bytes, nanos, .. } = contender;
+                let first = first.get_or_insert_with(|| nanos.clone());
+                let ratio = median(nanos.iter().zip(first).map(|(own, first)| own / *first));
+                let (median, fastest) = (median(nanos.iter().copied()), nanos.iter().copied().fold(f64::MAX, f64::min));
                 println!(
                     "| {case} | {name} | {} | {} | {allocations:.1} | {bytes:.0} | {ratio:.2} |",
                     time(median),
@@ -176,7 +176,7 @@ impl Bench {
                 );
             }
         }
-        println!("\nThe ratio is to the first contender of the case.");
+        println!("\nThe ratio is the median, over all rounds, of the ratio to the first contender of the case.");
     }
 }
 
@@ -207,6 +207,12 @@ fn timed(work: impl FnOnce()) -> Duration {
     let time = start.elapsed();
     COUNT.store(false, Relaxed);
     time
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn time(nanos: f64) -> String {

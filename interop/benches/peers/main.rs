@@ -1,11 +1,13 @@
 //! One request through each of the payment layers there are for Tower, in one process and in turns.
 //!
-//! `cargo bench --features bench [-- part-of-a-case's-name]`. The times are worth nothing on another machine or in
-//! another run; the ratios are. Without `--bench` (as `cargo test --benches` calls it) everything runs once.
+//! `cargo bench --no-default-features --features bench [-- part-of-a-case's-name]`, and with `bench,metrics` what
+//! the metrics cost where nobody collects them. The times are worth nothing on another machine or in another run;
+//! the ratios are. Without `--bench` (as `cargo test --benches` calls it) everything runs once.
 
 mod bare;
 mod harness;
 mod mpp_layers;
+mod tower_mpp_layer;
 mod x402_layer;
 
 use harness::Bench;
@@ -41,6 +43,7 @@ fn main() {
     let filter = arguments.iter().find(|argument| !argument.starts_with("--"));
     let mut bench = Bench::new(filter.map_or("", String::as_str));
     bare::add(&mut bench);
+    tower_mpp_layer::add(&mut bench);
     mpp_layers::add(&mut bench);
     x402_layer::add(&mut bench);
     bench.run(arguments.iter().any(|argument| argument == "--bench"));
