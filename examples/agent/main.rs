@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --example gateway
 //! cargo run --example agent -- -d '{"model":"demo-fast","messages":[{"role":"user","content":"Hello"}]}' \
-//!     -H 'content-type: application/json' http://127.0.0.1:8402/v1/messages
+//!     http://127.0.0.1:8402/v1/messages
 //! ```
 //!
 //! The steps stand on standard error, the body of the answer on standard output, as it comes. The agent
