@@ -138,10 +138,10 @@ impl Agent {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static("tower-mpp-agent"));
-        if arguments.data.is_some() {
+        headers.extend(arguments.headers);
+        if arguments.data.is_some() && !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        headers.extend(arguments.headers);
         Ok(Self {
             client: https::client(CONNECT_TIMEOUT)?,
             method,
