@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 mod app;
 #[path = "../common/mod.rs"]
-mod common;
+pub(crate) mod common;
 mod config;
 mod demo;
 mod greeting;

@@ -1,8 +1,6 @@
 //! The gateway and the agent: as modules over sockets, and as the programs that people run.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../../examples/common/mod.rs"]
-mod common;
 #[path = "../../examples/gateway/main.rs"]
 #[allow(dead_code, reason = "a test does not need all of the program")]
 mod gateway;

@@ -172,7 +172,6 @@ async fn what_cannot_be_used_ends_it_before_it_listens() {
         (&[], &["--config", "gateway.toml", "--check"], "unknown field `lisen`"),
         (&[("GATEWAY_DATA_DIR", "gateway.toml")], &[], "gateway.toml"),
     ] {
-        let variables: Vec<_> = variables.iter().copied().collect();
         let mut command = command("gateway", folder.path());
         command.env("RUST_LOG", "off").envs(variables.iter().copied()).args(arguments);
         let Ended { status, stdout, stderr } = run(command).await;
