@@ -24,7 +24,7 @@ pub(crate) struct Delivery {
 pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 impl Delivery {
-    pub(crate) fn new(settled: Settled) -> Self {
+    pub(super) fn new(settled: Settled) -> Self {
         Self { settled: Some(settled), renewal: None }
     }
 
