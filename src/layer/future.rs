@@ -353,10 +353,11 @@ fn finish<B>(
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
-            if let Some(info) = delivery.info() {
-                trace::undelivered(info);
+            // Otherwise dropping the delivery tries again.
+            if recorded {
+                delivery.info().into_iter().for_each(trace::undelivered);
+                delivery.end();
             }
-            delivery.end();
             render::failed(&mut response);
             response.map(ResponseBody::inner)
         }
