@@ -16,8 +16,8 @@ use tower_service::Service;
 use super::{Answer, challenge};
 
 /// A service behind a layer, whatever it is made of.
-pub type Handler<B = Full<Bytes>, R = Full<Bytes>> =
-    BoxCloneSyncService<Request<RequestBody<B>>, Response<R>, Infallible>;
+pub type Handler<B = Full<Bytes>, R = Full<Bytes>, E = Infallible> =
+    BoxCloneSyncService<Request<RequestBody<B>>, Response<R>, E>;
 
 /// A request with a whole body.
 pub fn request(method: Method, path: &str, body: &'static str) -> Request<Full<Bytes>> {
@@ -53,7 +53,8 @@ where
 /// Sends a request to a clone of a service and reads the answer to its end.
 pub async fn call<S, B, R>(service: &S, request: Request<B>) -> Answer
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Debug,
     R: Body,
     R::Error: Debug,
 {
@@ -63,7 +64,8 @@ where
 /// Asks a service for the challenge of a request.
 pub async fn ask<S, B, R>(service: &S, request: Request<B>) -> Challenge
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Debug,
     R: Body,
     R::Error: Debug,
 {

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod clock;
+pub mod frames;
 pub mod local;
 pub mod rail;
 pub mod server;
@@ -12,6 +13,7 @@ pub mod stores;
 pub use self::{
     client::*,
     clock::RuntimeClock,
+    frames::Frames,
     local::*,
     rail::TestRail,
     server::*,

@@ -52,13 +52,15 @@ impl<T: NonceStore> NonceStore for YieldingStore<T> {
     }
 }
 
-/// Where a step fails.
+/// How a step fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
     /// The step never reached the journal.
     Before,
     /// The step took effect and its answer was lost.
     After,
+    /// The step took effect and its answer never comes.
+    Stuck,
 }
 
 /// Which steps fail, and how.
@@ -68,7 +70,7 @@ pub struct Outage {
     pub first: usize,
     /// How many fail from there.
     pub length: usize,
-    /// Where they fail.
+    /// How they fail.
     pub fault: Broken,
     /// Only this kind of step is counted and fails: `claim`, `renew`, `settle`, `commit`, `release`.
     pub step: Option<&'static str>,
@@ -133,6 +135,10 @@ impl<T> FaultyStore<T> {
             Some(Broken::After) => {
                 let _ = step.await;
                 Err(StoreErrorKind::Unavailable.into())
+            }
+            Some(Broken::Stuck) => {
+                let _ = step.await;
+                std::future::pending().await
             }
         }
     }
