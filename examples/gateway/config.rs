@@ -39,6 +39,7 @@ pub(crate) struct File {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) currency: Option<String>,
     pub(super) https: Option<Https>,
+    pub(super) cors_origins: Option<Vec<String>>,
     pub(super) body_limit: Option<usize>,
     pub(super) challenge_ttl_secs: Option<u64>,
     pub(super) shutdown_secs: Option<u64>,

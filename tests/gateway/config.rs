@@ -71,6 +71,8 @@ fn errors_name_the_field_and_what_to_do() {
         (with("realm = \"\""), "gateway.toml: realm: "),
         (with("realm = \"api.example.com\""), "gateway.toml: https: it is not set"),
         (with("https = \"always\""), "line 1 (https): unknown variant `always`"),
+        (with("cors_origins = [\"https://a.example/\"]"), "gateway.toml: cors_origins: write origins"),
+        (with("cors_origins = [\"*\", \"https://a.example\"]"), "gateway.toml: cors_origins: write origins"),
         (with("body_limit = 0"), "gateway.toml: body_limit: 0 is out of range"),
         (with("shutdown_secs = 0"), "gateway.toml: shutdown_secs: 0 seconds"),
         (with("currency = \"doubloons\""), "gateway.toml: routes[0].price: "),

@@ -25,6 +25,7 @@ use tower_mpp::{KeyRing, method::SandboxKey};
 
 use crate::{
     gateway::{App, Environment, Settings, app},
+    stripe,
     support::{self, Answer, Server},
 };
 
@@ -57,8 +58,11 @@ pub async fn gateway(upstream: SocketAddr, routes: &str) -> Server {
 }
 
 pub async fn gateway_with(upstream: &str, routes: &str) -> Server {
-    let toml = format!("realm = \"127.0.0.1\"\nrails.sandbox = true\n{upstream}\n{routes}");
-    let settings = settings_with(&toml, &[("MPP_SECRET_KEY", support::KEY), ("UPSTREAM_KEY", "sk-upstream")]).unwrap();
+    let realm = if upstream.contains("realm = ") { "" } else { "realm = \"127.0.0.1\"\n" };
+    let toml = format!("{realm}rails.sandbox = true\n{upstream}\n{routes}");
+    let environment =
+        [("MPP_SECRET_KEY", support::KEY), ("UPSTREAM_KEY", "sk-upstream"), ("STRIPE", stripe::SECRET_KEY)];
+    let settings = settings_with(&toml, &environment).unwrap();
     let App { router, .. } = app(settings, KeyRing::new(support::KEY).unwrap()).unwrap();
     Server::start(router).await
 }

@@ -23,7 +23,8 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     harness::{PATIENCE, gateway, gateway_with, pay, raw_upstream, upstream},
-    support::Server,
+    stripe::StripeStandIn,
+    support::{Server, challenge, challenges, pay_sandbox, pay_with},
 };
 
 const PAID: &str =
@@ -215,8 +216,8 @@ async fn a_query_selects_what_was_bought() {
     let (address, _) = recorder(200, &[]).await;
     let server = gateway(address, PAID).await;
     let asked = server.get("/paid/a?item=1").await;
-    let challenge = crate::support::challenge(&asked.headers);
-    let credential = crate::support::pay_sandbox(&challenge, &tower_mpp::method::SandboxKey::generate());
+    let challenge = challenge(&asked.headers);
+    let credential = pay_sandbox(&challenge, &tower_mpp::method::SandboxKey::generate());
     server.get_paid("/paid/a?item=2", &credential).await.assert_challenged("invalid-challenge");
     assert_eq!(server.get_paid("/paid/a?item=1", &credential).await.status, 200);
 }
@@ -319,10 +320,7 @@ async fn answers_stream_frame_by_frame() {
     });
     let server = gateway(upstream(router).await, PAID).await;
     let asked = server.get("/paid/a").await;
-    let credential = crate::support::pay_sandbox(
-        &crate::support::challenge(&asked.headers),
-        &tower_mpp::method::SandboxKey::generate(),
-    );
+    let credential = pay_sandbox(&challenge(&asked.headers), &tower_mpp::method::SandboxKey::generate());
     let mut request = get(&server, "/paid/a");
     request.headers_mut().insert(AUTHORIZATION, credential);
     let response = timeout(PATIENCE, client().request(request)).await.expect("the head comes first").unwrap();
@@ -376,6 +374,68 @@ async fn what_is_too_large_is_refused_before_it_is_read_or_paid_for() {
         answer.assert_no_challenge();
     }
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn browsers_may_pay_where_they_are_let_in() {
+    let (address, _) = recorder(200, &[("access-control-allow-origin", "*")]).await;
+    let origin = ("origin", "https://app.example.com");
+    let preflight =
+        [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
+    let server = gateway_with(
+        &format!("cors_origins = [\"https://app.example.com\"]\n[upstream]\nurl = \"http://{address}\"\n"),
+        PAID,
+    )
+    .await;
+    let answer = server.send(Method::OPTIONS, "/paid/a", &preflight, "").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example.com"));
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization"));
+    let asked = server.send(Method::POST, "/paid/a", &[origin], "").await;
+    asked.assert_challenged("payment-required");
+    assert!(asked.header("access-control-expose-headers").unwrap().contains("WWW-Authenticate"));
+    let free = server.send(Method::GET, "/free/a", &[origin], "").await;
+    assert_eq!(free.headers.get_all("access-control-allow-origin").iter().count(), 1);
+
+    let closed = gateway(address, PAID).await;
+    for path in ["/paid/a", "/free/a"] {
+        let answer = closed.send(Method::OPTIONS, path, &preflight, "").await;
+        assert!(answer.status == 405 && !answer.headers.contains_key("access-control-allow-origin"), "{answer:?}");
+    }
+    assert!(!closed.get("/free/a").await.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn https_is_asked_for_where_it_is_configured() {
+    let (address, _) = recorder(200, &[]).await;
+    let toml = format!("https = \"x-forwarded-proto\"\n[upstream]\nurl = \"http://{address}\"\n");
+    let server = gateway_with(&toml.replace("https =", "realm = \"api.example.com\"\nhttps ="), PAID).await;
+    let plain = server.get("/paid/a").await;
+    assert_eq!(plain.status, 403);
+    plain.assert_no_challenge();
+    server
+        .send(Method::GET, "/paid/a", &[("x-forwarded-proto", "https")], "")
+        .await
+        .assert_challenged("payment-required");
+    assert_eq!(server.get("/free/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn stripe_is_offered_beside_the_sandbox_and_takes_tokens() {
+    let stripe = StripeStandIn::start().await;
+    let (address, _) = recorder(200, &[]).await;
+    let toml = format!(
+        "[upstream]\nurl = \"http://{address}\"\n[rails.stripe]\nsecret_key_env = \"STRIPE\"\nnetwork_id = \"profile_test_1\"\nbase_url = \"{}\"\n",
+        stripe.base_url()
+    );
+    let server = gateway_with(&toml, PAID).await;
+    let offers = challenges(&server.get("/paid/a").await.headers);
+    let methods: Vec<_> = offers.iter().map(|offer| offer.method.as_str()).collect();
+    assert_eq!(methods, ["stripe", "sandbox"]);
+    let credential = pay_with(&offers[0], None, &serde_json::json!({"spt": "spt_ok"}));
+    let paid = server.get_paid("/paid/a", &credential).await;
+    assert_eq!(paid.status, 200, "{paid:?}");
+    assert_eq!((paid.receipt().method.as_str(), stripe.charges().len()), ("stripe", 1));
 }
 
 #[tokio::test]
