@@ -192,3 +192,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app()?).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use tower_mpp::conformance::nonce_store::Suite;
+
+    use super::NotebookStore;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        Suite::new(|| async { NotebookStore::default() }).assert().await;
+    }
+}
