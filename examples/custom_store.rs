@@ -113,8 +113,9 @@ impl NonceStore for NotebookStore {
     async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
         println!("journal: settle {} -> {}", lease.id, settlement.reference);
         self.fenced(lease, |notebook, id| match notebook.entries.get_mut(&id) {
-            Some(entry) if entry.end.is_none() => {
-                entry.settlement.get_or_insert_with(|| settlement.clone());
+            // Again the same is a repeat of ours; anything else would be a second settlement.
+            Some(entry) if entry.end.is_none() && entry.settlement.as_ref().is_none_or(|known| known == settlement) => {
+                entry.settlement = Some(settlement.clone());
                 Ok(())
             }
             _ => Err(StoreErrorKind::Conflict.into()),
