@@ -19,7 +19,11 @@ use http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+    time::timeout,
+};
 
 use crate::{
     harness::{PATIENCE, gateway, gateway_with, pay, raw_upstream, upstream},
@@ -413,6 +417,12 @@ async fn https_is_asked_for_where_it_is_configured() {
     let plain = server.get("/paid/a").await;
     assert_eq!(plain.status, 403);
     plain.assert_no_challenge();
+    // A client cannot say by itself that it came over HTTPS.
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET https://api.example.com/paid/a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 403");
     server
         .send(Method::GET, "/paid/a", &[("x-forwarded-proto", "https")], "")
         .await
