@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --example gateway
 //! cargo run --example agent -- -d '{"model":"demo-fast","messages":[{"role":"user","content":"Hello"}]}' \
-//!     -H 'content-type: application/json' http://127.0.0.1:8402/v1/messages
+//!     http://127.0.0.1:8402/v1/messages
 //! ```
 //!
 //! The steps stand on standard error, the body of the answer on standard output, as it comes. The agent
@@ -138,10 +138,10 @@ impl Agent {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static("tower-mpp-agent"));
-        if arguments.data.is_some() {
+        headers.extend(arguments.headers);
+        if arguments.data.is_some() && !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        headers.extend(arguments.headers);
         Ok(Self {
             client: https::client(CONNECT_TIMEOUT)?,
             method,

@@ -64,8 +64,12 @@ pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std:
 /// A route: its size limit, then its price, then the upstream.
 fn serve(merchant: &Merchant, route: Route, upstream: Arc<Upstream>) -> Result<MethodRouter, ConfigError> {
     let limit = route.body_limit;
-    let handler = on(filter(&route), move |request: Request| {
+    let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
+    let handler = on(filter(&route), move |mut request: Request| {
         let upstream = Arc::clone(&upstream);
+        if priced_as_json {
+            pricing::declare_json(request.headers_mut());
+        }
         async move { upstream.answer(request, limit).await }
     });
     let priced = match charge(merchant, &route)? {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 /// The pause between two words of a streamed answer.
 const PAUSE: Duration = Duration::from_millis(60);
+const DELTA: &str = "content_block_delta";
 const MAX_ECHO: usize = 200;
 
 pub(super) fn router() -> Router {
@@ -69,7 +70,9 @@ fn invalid(message: &str) -> Response {
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join(" "),
+        Value::Array(blocks) => {
+            blocks.iter().filter_map(|block| block.get("text")?.as_str()).collect::<Vec<_>>().join(" ")
+        }
         _ => String::new(),
     }
 }
@@ -119,32 +122,32 @@ impl Reply {
     }
 
     /// The events of a streamed message, in their order.
-    fn into_events(self) -> Vec<(&'static str, Value)> {
+    fn into_events(self) -> Vec<Value> {
         let tokens = self.tokens();
         let usage = json!({"output_tokens": tokens.len()});
         let mut events = vec![
-            ("message_start", json!({"message": self.message(&[], None, 1)})),
-            ("content_block_start", json!({"index": 0, "content_block": {"type": "text", "text": ""}})),
+            json!({"type": "message_start", "message": self.message(&[], None, 1)}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         ];
         events.extend(
-            tokens.into_iter().map(|text| {
-                ("content_block_delta", json!({"index": 0, "delta": {"type": "text_delta", "text": text}}))
-            }),
+            tokens
+                .into_iter()
+                .map(|text| json!({"type": DELTA, "index": 0, "delta": {"type": "text_delta", "text": text}})),
         );
         events.extend([
-            ("content_block_stop", json!({"index": 0})),
-            ("message_delta", json!({"delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": usage})),
-            ("message_stop", json!({})),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": usage}),
+            json!({"type": "message_stop"}),
         ]);
         events
     }
 
     fn into_stream(self) -> Sse<impl stream::Stream<Item = Result<Event, Infallible>>> {
-        let events = stream::iter(self.into_events()).then(|(name, mut data)| async move {
-            if name == "content_block_delta" {
+        let events = stream::iter(self.into_events()).then(|data| async move {
+            let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
+            if name == DELTA {
                 tokio::time::sleep(PAUSE).await;
             }
-            data["type"] = name.into();
             Ok(Event::default().event(name).data(data.to_string()))
         });
         Sse::new(events)

@@ -59,8 +59,7 @@ impl Greeting {
         } else {
             format!(" -X {method}")
         };
-        let data =
-            body.as_ref().map(|body| format!(" -H 'content-type: application/json' -d '{body}'")).unwrap_or_default();
+        let data = body.as_ref().map(|body| format!(" -d '{body}'")).unwrap_or_default();
         writeln!(out, "\nSee the price (402 Payment Required):\n  curl -i{method}{data} http://{host}{path}")?;
         if self.sandbox {
             writeln!(out, "\nPay it:\n  cargo run --example agent --{method}{data} http://{host}{path}")?;

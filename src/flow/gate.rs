@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+    Delivery, Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
     bind::Bound,
     events,
     tasks::{InFlight, within},
@@ -22,13 +22,14 @@ pub(crate) struct Settled {
     pub(super) in_flight: InFlight,
 }
 
-/// Takes the money for a bound payment, once.
+/// Takes the money for a bound payment, once. What comes out gives the lease back when nobody is there
+/// any more to take it.
 pub(crate) async fn settle(
     merchant: Arc<Inner>,
     bound: Bound,
     scope: String,
     in_flight: InFlight,
-) -> Result<Settled, Refusal> {
+) -> Result<Delivery, Refusal> {
     let started = std::time::Instant::now();
     let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
         .run()
@@ -45,7 +46,7 @@ pub(crate) async fn settle(
         bound.method.is_test(),
     );
     events::settled(&info, started.elapsed());
-    Ok(Settled { merchant, lease, info, in_flight })
+    Ok(Delivery::new(Settled { merchant, lease, info, in_flight }))
 }
 
 struct Gate<'a> {

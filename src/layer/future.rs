@@ -22,7 +22,7 @@ use super::{
     route::{Admission, Route},
 };
 use crate::{
-    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Settled, Step, events},
+    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Step, events},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     trace,
@@ -52,7 +52,7 @@ pin_project! {
         // The price is being looked up.
         Quote { quote: QuoteFuture, buffer: Option<Buffer>, service: Option<(Arc<Route>, S)> },
         // The money is being taken.
-        Gate { gate: Detached<Result<Settled, Refusal>>, paying: Option<Paying<S, B>> },
+        Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Paying<S, B>> },
         // The handler is at work for settled money.
         Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
         // The journal records how it ended.
@@ -114,7 +114,7 @@ where
         mut request: Request<RequestBody<B>>,
         offers: Arc<Offers>,
         digest: Option<ContentDigest>,
-        gate: Detached<Result<Settled, Refusal>>,
+        gate: Detached<Result<Delivery, Refusal>>,
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
@@ -167,7 +167,7 @@ where
                     let result = ready!(gate.poll(cx, &known.route.merchant.tasks));
                     let Some(paying) = paying.take() else { return Poll::Pending };
                     match result {
-                        Some(Ok(settled)) => paying.handle(settled),
+                        Some(Ok(delivery)) => paying.handle(delivery),
                         Some(Err(refusal)) => paying.refuse(refusal),
                         // The rail or the journal panicked: nobody knows how far it came.
                         None => paying.refuse(Refusal::new(RefusalKind::OutcomeUnknown)),
@@ -305,12 +305,11 @@ where
 
 impl<S, B> Paying<S, B> {
     /// The money has moved: call the service.
-    fn handle(self, settled: Settled) -> State<S, B, S::Future, S::Response>
+    fn handle(self, delivery: Delivery) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
     {
         let Self { route, mut service, mut request, .. } = self;
-        let delivery = Delivery::new(settled);
         if let Some(info) = delivery.info() {
             request.extensions_mut().insert(info.clone());
         }
@@ -354,10 +353,11 @@ fn finish<B>(
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
-            if let Some(info) = delivery.info() {
-                events::undelivered(info);
+            // Otherwise dropping the delivery tries again.
+            if recorded {
+                delivery.info().into_iter().for_each(events::undelivered);
+                delivery.end();
             }
-            delivery.end();
             render::failed(&mut response);
             response.map(ResponseBody::inner)
         }

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::render;
 use crate::{
     Merchant,
-    flow::{self, Bound, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Settled, Terms, events},
+    flow::{self, Bound, Delivery, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Terms, events},
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
     trace,
@@ -148,7 +148,7 @@ impl Route {
     }
 
     /// Takes the money, detached from the connection.
-    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
+    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Delivery, Refusal>> {
         let span = events::payment_span(&bound);
         Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
     }

@@ -5,4 +5,5 @@
 mod conformance;
 mod memory;
 mod model;
+mod random;
 mod wrong;

@@ -29,7 +29,7 @@ use super::{
 /// An upstream, ready to be called.
 pub(super) enum Upstream {
     Demo(Router),
-    Http { client: Client<Connector, Body>, settings: HttpSettings },
+    Http { client: Box<Client<Connector, Body>>, settings: Box<HttpSettings> },
 }
 
 /// Why there is no answer. For the log; clients read [`Fault::problem`].
@@ -58,7 +58,7 @@ impl Upstream {
                 if !settings.base.is_safe_for_secrets() && !settings.headers.is_empty() {
                     tracing::warn!(upstream = %settings.base, "the injected headers travel unencrypted");
                 }
-                Ok(Self::Http { client: https::client(settings.connect_timeout)?, settings })
+                Ok(Self::Http { client: Box::new(https::client(settings.connect_timeout)?), settings })
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) enum UpstreamSettings {
     /// The built-in demo.
     Demo,
     /// An API.
-    Http(HttpSettings),
+    Http(Box<HttpSettings>),
 }
 
 /// An API, and how it is called.
@@ -56,14 +56,14 @@ pub(in super::super) fn check(
         let wrong = |_| place.error("upstream.remove_headers", format_args!("{name:?} is no header name"));
         name.parse::<HeaderName>().map_err(wrong)
     });
-    Ok(UpstreamSettings::Http(HttpSettings {
+    Ok(UpstreamSettings::Http(Box::new(HttpSettings {
         base,
         headers,
         remove: remove.collect::<Result<_, _>>()?,
         connect_timeout: seconds("connect_timeout_secs", table.connect_timeout_secs, 10)?,
         first_byte_timeout: seconds("first_byte_timeout_secs", table.first_byte_timeout_secs, 120)?,
         idle_timeout: seconds("idle_timeout_secs", table.idle_timeout_secs, 120)?,
-    }))
+    })))
 }
 
 fn injected(
