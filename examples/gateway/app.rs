@@ -36,8 +36,7 @@ pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std:
     let mut builder = Merchant::builder(realm.as_str(), keys)
         .test_mode(test_mode)
         .challenge_ttl(challenge_ttl)
-        .nonce_store(MemoryNonceStore::single_process(journal_capacity))
-        .expose_headers_to_browsers(true);
+        .nonce_store(MemoryNonceStore::single_process(journal_capacity));
     if let Some(policy) = https {
         builder = builder.require_https(policy);
     }

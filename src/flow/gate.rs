@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
-    protocol::ChallengeId,
+    protocol::{Amount, ChallengeId, Timestamp},
     store::{Claim, Claimed, Lease, Proof, Release, StoreError, StoreErrorKind},
 };
 
@@ -103,10 +103,10 @@ impl Gate<'_> {
         struct Record<'a> {
             method: &'a str,
             intent: &'a str,
-            amount: crate::protocol::Amount,
+            amount: Amount,
             currency: &'a str,
             scope: &'a str,
-            expires: crate::protocol::Timestamp,
+            expires: Timestamp,
         }
         let payment = &self.bound.payment;
         let mut json = Vec::with_capacity(192 + self.scope.len());
@@ -148,7 +148,9 @@ impl Gate<'_> {
                 Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
                 None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
             };
-        settlement.settled_at = self.merchant.now();
+        // Milliseconds: there are clients that cannot read more.
+        let now = self.merchant.now();
+        settlement.settled_at = Timestamp::from_unix_millis(now.unix_millis()).unwrap_or(now);
         self.journal(lease, &settlement).await?;
         Ok(settlement)
     }

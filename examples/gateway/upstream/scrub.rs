@@ -140,7 +140,9 @@ mod tests {
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
-        headers.keys().map(HeaderName::as_str).collect()
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -165,6 +167,6 @@ mod tests {
             ("content-encoding", "gzip"),
         ]);
         response(&mut all, None);
-        assert_eq!(names(&all), ["content-type", "content-length", "content-encoding"]);
+        assert_eq!(names(&all), ["content-encoding", "content-length", "content-type"]);
     }
 }
