@@ -1,5 +1,8 @@
 #![doc = include_str!("docs/crate.md")]
 #![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+// Nothing that comes from the network may be able to panic this process.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
 
 mod clock;
 #[cfg(feature = "conformance")]

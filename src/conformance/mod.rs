@@ -1,1 +1,6 @@
-//! Public test suites for implementors of the extension traits.
+//! Public test suites for implementors of the extension traits (feature `conformance`).
+//!
+//! [`nonce_store`] checks a payment journal: run it against every [`NonceStore`](crate::store::NonceStore)
+//! that money depends on, on the real thing and not on a stand-in.
+
+pub mod nonce_store;

@@ -80,5 +80,5 @@ pub(crate) fn bind(
 fn fits(echoed: &EchoedChallenge<'_>, merchant: &Inner, digest: Option<&ContentDigest>) -> bool {
     let mut buffer = [0; ContentDigest::TEXT_LEN];
     let expected = digest.map(|digest| digest.encode(&mut buffer));
-    echoed.realm == merchant.realm.as_str() && echoed.digest.as_deref() == expected.map(|text| &*text)
+    echoed.realm == merchant.realm.as_str() && echoed.digest.as_deref() == expected
 }

@@ -1,6 +1,6 @@
 //! Delivery: what becomes of settled money while the handler works and its answer leaves.
 
-use std::{future::Future, pin::Pin, sync::Arc, task::Context};
+use std::{future::Future, pin::Pin, sync::Arc, task::Context, time::Duration};
 
 use tokio::time::Sleep;
 
@@ -8,7 +8,7 @@ use super::{
     Inner, PaymentInfo, events,
     gate::{Settled, renew, store_step},
 };
-use crate::store::{End, Lease, Release, StoreError};
+use crate::store::{End, Lease, Release, StoreError, StoreErrorKind};
 
 /// Settled money on its way to an answer. Dropped before the answer has begun to leave, it gives the
 /// lease back, so that the same credential is delivered without a second charge.
@@ -21,7 +21,7 @@ pub(crate) struct Delivery {
 pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 impl Delivery {
-    pub(crate) fn new(settled: Settled) -> Self {
+    pub(super) fn new(settled: Settled) -> Self {
         Self { settled: Some(settled), renewal: None }
     }
 
@@ -79,14 +79,35 @@ impl Drop for Delivery {
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
-                let _ = undelivered(merchant, lease).await;
+                give_back(merchant, lease).await;
             });
         }
     }
 }
 
+async fn release(merchant: &Inner, lease: Lease) -> Result<(), StoreError> {
+    store_step(merchant, merchant.store.release(lease, Release::Undelivered)).await
+}
+
 async fn undelivered(merchant: Arc<Inner>, lease: Lease) -> Result<(), StoreError> {
-    store_step(&merchant, merchant.store.release(lease, Release::Undelivered))
-        .await
-        .inspect_err(|error| events::journal_failed("release", error, None))
+    release(&merchant, lease).await.inspect_err(|error| events::journal_failed("release", error, None))
+}
+
+/// Says that nothing was delivered, until the journal has heard it: what was committed already would
+/// otherwise stay spent on an answer that nobody got. What was not committed is good again when its
+/// lease ends, so after some minutes there is nothing more to gain.
+async fn give_back(merchant: Arc<Inner>, lease: Lease) {
+    const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
+    let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
+    while let Err(error) = release(&merchant, lease).await {
+        // It was given back just before, or somebody has taken over: nothing is in their way.
+        if error.kind() == StoreErrorKind::LeaseLost {
+            return;
+        }
+        events::journal_failed("release", &error, None);
+        match pauses.next() {
+            Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
+            _ => return,
+        }
+    }
 }

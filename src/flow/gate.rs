@@ -3,14 +3,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use super::{
-    Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+    Delivery, Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
     bind::Bound,
     events,
     tasks::{InFlight, within},
 };
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
-    protocol::ChallengeId,
+    protocol::{Amount, ChallengeId, Timestamp},
     store::{Claim, Claimed, Lease, Proof, Release, StoreError, StoreErrorKind},
 };
 
@@ -22,13 +22,14 @@ pub(crate) struct Settled {
     pub(super) in_flight: InFlight,
 }
 
-/// Takes the money for a bound payment, once.
+/// Takes the money for a bound payment, once. What comes out gives the lease back when nobody is there
+/// any more to take it.
 pub(crate) async fn settle(
     merchant: Arc<Inner>,
     bound: Bound,
     scope: String,
     in_flight: InFlight,
-) -> Result<Settled, Refusal> {
+) -> Result<Delivery, Refusal> {
     let started = std::time::Instant::now();
     let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
         .run()
@@ -45,7 +46,7 @@ pub(crate) async fn settle(
         bound.method.is_test(),
     );
     events::settled(&info, started.elapsed());
-    Ok(Settled { merchant, lease, info, in_flight })
+    Ok(Delivery::new(Settled { merchant, lease, info, in_flight }))
 }
 
 struct Gate<'a> {
@@ -102,10 +103,10 @@ impl Gate<'_> {
         struct Record<'a> {
             method: &'a str,
             intent: &'a str,
-            amount: crate::protocol::Amount,
+            amount: Amount,
             currency: &'a str,
             scope: &'a str,
-            expires: crate::protocol::Timestamp,
+            expires: Timestamp,
         }
         let payment = &self.bound.payment;
         let mut json = Vec::with_capacity(192 + self.scope.len());
@@ -147,7 +148,9 @@ impl Gate<'_> {
                 Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
                 None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
             };
-        settlement.settled_at = self.merchant.now();
+        // Milliseconds: there are clients that cannot read more.
+        let now = self.merchant.now();
+        settlement.settled_at = Timestamp::from_unix_millis(now.unix_millis()).unwrap_or(now);
         self.journal(lease, &settlement).await?;
         Ok(settlement)
     }

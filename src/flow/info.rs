@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     method::{Payer, Settlement},
-    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Timestamp},
+    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Receipt, Timestamp},
 };
 
 /// The payment behind a request: who paid what. It stands in the extensions of the request for the
@@ -88,6 +88,16 @@ impl PaymentInfo {
     /// Whether no real money moved.
     pub fn is_test(&self) -> bool {
         self.0.test_mode
+    }
+
+    /// The payment receipt, as it stands in `Payment-Receipt` of the delivered answer. A stream that tells
+    /// its client at the end what was paid can send it again as an event.
+    pub fn receipt(&self) -> Receipt {
+        let Settlement { reference, settled_at, receipt: extra, .. } = &self.0.settlement;
+        let mut receipt = Receipt::new(self.0.method.clone(), *settled_at, reference.as_str());
+        receipt.challenge_id = Some(self.0.challenge_id.to_string());
+        receipt.extra.clone_from(extra);
+        receipt
     }
 
     pub(crate) fn settlement(&self) -> &Settlement {

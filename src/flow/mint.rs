@@ -80,8 +80,9 @@ struct Shared<'a> {
 
 /// `2025-01-15T12:05:00Z`, with room for years of other lengths.
 const MAX_TIMESTAMP: usize = 40;
-/// A scope has at most 256 bytes, each at most six in JSON; base64 adds a third.
-const MAX_OPAQUE_JSON: usize = 6 * MAX_SCOPE + 64;
+/// A scope needs no escapes in JSON; base64 adds a third. Buffers on the stack are wiped for every
+/// challenge, so they are no larger than need be.
+const MAX_OPAQUE_JSON: usize = MAX_SCOPE + 64;
 const MAX_OPAQUE: usize = MAX_OPAQUE_JSON.div_ceil(3) * 4;
 
 /// The `opaque` parameter: base64url of `{"nonce":"...","scope":"..."}`, whose members stand in

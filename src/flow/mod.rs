@@ -20,7 +20,7 @@ pub(crate) use self::{
     bind::{Bound, bind},
     config::Settings,
     delivery::{Delivery, Step},
-    gate::{Settled, settle},
+    gate::settle,
     mint::{Terms, mint},
     offer::{OfferBook, Offers, description_param},
     scope::scope,

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::protocol::SpendKey;
 
 /// Longer scopes are hashed, so that a challenge stays small whatever the client asks for.
-pub(super) const MAX_SCOPE: usize = 256;
+pub(super) const MAX_SCOPE: usize = 200;
 
 /// The scope of a request: `POST /v1/messages`, with the concrete path, so that paying for
 /// `/customers/1` does not open `/customers/2`. The query is hashed: it may be long, and private.
@@ -27,7 +27,7 @@ pub(crate) fn scope(head: &Parts, label: Option<&str>, bind_query: bool) -> Stri
         scope.push_str(" #");
         scope.push_str(label);
     }
-    if scope.len() > MAX_SCOPE { format!("sha-256 {}", hash(&scope)) } else { scope }
+    if scope.len() <= MAX_SCOPE && is_plain(&scope) { scope } else { format!("sha-256 {}", hash(&scope)) }
 }
 
 /// In a nested axum router the path of the request is only the rest of it: `/a/x` and `/b/x` must not
@@ -40,6 +40,11 @@ fn original_uri(head: &Parts) -> &http::Uri {
 #[cfg(not(feature = "axum"))]
 fn original_uri(head: &Parts) -> &http::Uri {
     &head.uri
+}
+
+/// Whether a text stands in JSON as it is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
 }
 
 fn hash(text: &str) -> String {

@@ -19,6 +19,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     permits: Arc<Semaphore>,
+    max_in_flight: usize,
 }
 
 /// Counts one payment as in flight until it is dropped.
@@ -29,7 +30,7 @@ pub(crate) struct InFlight {
 
 impl Tasks {
     pub(crate) fn new(max_in_flight: usize) -> Self {
-        Self { tracker: TaskTracker::new(), permits: Arc::new(Semaphore::new(max_in_flight)) }
+        Self { tracker: TaskTracker::new(), permits: Arc::new(Semaphore::new(max_in_flight)), max_in_flight }
     }
 
     /// A place for one more payment, if there is one.
@@ -60,7 +61,7 @@ impl Tasks {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.tracker.len()
+        self.max_in_flight.saturating_sub(self.permits.available_permits())
     }
 
     pub(crate) async fn drain(&self) {

@@ -22,7 +22,7 @@ use super::{
     route::{Admission, Route},
 };
 use crate::{
-    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Settled, Step, events},
+    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Step, events},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     trace,
@@ -50,9 +50,9 @@ pin_project! {
         // The body is on its way into the buffer.
         Collect { #[pin] body: B, buffer: Buffer, timer: Option<Pin<Box<Sleep>>>, job: Option<Job<S>> },
         // The price is being looked up.
-        Quote { quote: QuoteFuture, buffer: Option<Buffer>, service: Option<(Arc<Route>, S)> },
+        Quote { quote: QuoteFuture, asking: Option<Asking<S, B>> },
         // The money is being taken.
-        Gate { gate: Detached<Result<Settled, Refusal>>, paying: Option<Paying<S, B>> },
+        Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Paying<S, B>> },
         // The handler is at work for settled money.
         Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
         // The journal records how it ended.
@@ -67,6 +67,14 @@ struct Job<S> {
     head: Parts,
     /// `None` when the price has yet to be asked for.
     offers: Option<Arc<Offers>>,
+}
+
+/// A request whose price is being looked up.
+struct Asking<S, B> {
+    route: Arc<Route>,
+    service: S,
+    body: RequestBody<B>,
+    digest: Option<ContentDigest>,
 }
 
 /// A request whose payment is being settled.
@@ -108,13 +116,19 @@ where
         Self { state: State::Collect { body, buffer: Buffer::default(), timer: None, job } }
     }
 
+    /// Asks for the price of a request whose body nobody has to see.
+    pub(super) fn ask(route: Arc<Route>, service: S, head: Parts, body: B) -> Self {
+        let asking = Asking { route, service, body: RequestBody::untouched(body), digest: None };
+        Self { state: asking.begin(head, Bytes::new()) }
+    }
+
     pub(super) fn gate(
         route: Arc<Route>,
         service: S,
         mut request: Request<RequestBody<B>>,
         offers: Arc<Offers>,
         digest: Option<ContentDigest>,
-        gate: Detached<Result<Settled, Refusal>>,
+        gate: Detached<Result<Delivery, Refusal>>,
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
@@ -155,19 +169,17 @@ where
                         Err(kind) => State::Answer { answer: Some(job.route.refuse(Refusal::new(kind), &job.head)) },
                     }
                 }
-                StateProj::Quote { quote, buffer, service } => {
+                StateProj::Quote { quote, asking } => {
                     let (head, quote) = ready!(quote.as_mut().poll(cx));
-                    let (Some(buffer), Some((route, service))) = (buffer.take(), service.take()) else {
-                        return Poll::Pending;
-                    };
-                    proceed_quoted(route, service, head, buffer, quote)
+                    let Some(asking) = asking.take() else { return Poll::Pending };
+                    asking.proceed(head, quote)
                 }
                 StateProj::Gate { gate, paying } => {
                     let Some(known) = paying.as_ref() else { return Poll::Pending };
                     let result = ready!(gate.poll(cx, &known.route.merchant.tasks));
                     let Some(paying) = paying.take() else { return Poll::Pending };
                     match result {
-                        Some(Ok(settled)) => paying.handle(settled),
+                        Some(Ok(delivery)) => paying.handle(delivery),
                         Some(Err(refusal)) => paying.refuse(refusal),
                         // The rail or the journal panicked: nobody knows how far it came.
                         None => paying.refuse(Refusal::new(RefusalKind::OutcomeUnknown)),
@@ -240,44 +252,48 @@ impl<S> Job<S> {
         S: Service<Request<RequestBody<B>>>,
     {
         let Self { route, service, head, offers } = self;
-        if let Some(offers) = offers {
-            return admit(route, service, head, buffer, offers);
+        let digest = if route.bind_body { buffer.digest() } else { None };
+        match offers {
+            Some(offers) => admit(route, service, head, RequestBody::buffered(buffer), digest, offers),
+            None => {
+                let whole = buffer.contiguous();
+                Asking { route, service, body: RequestBody::buffered(buffer), digest }.begin(head, whole)
+            }
         }
-        let body = buffer.contiguous();
-        let pricing = Arc::clone(&route.pricing);
-        let limit = route.merchant.settings.pricing_timeout;
+    }
+}
+
+impl<S, B> Asking<S, B> {
+    fn begin(self, head: Parts, body: Bytes) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let pricing = Arc::clone(&self.route.pricing);
+        let limit = self.route.merchant.settings.pricing_timeout;
         let quote = Box::pin(async move {
             let quote = flow::within(limit, pricing.quote(&head, &body)).await;
             (head, quote)
         });
-        State::Quote { quote, buffer: Some(buffer), service: Some((route, service)) }
+        State::Quote { quote, asking: Some(self) }
     }
-}
 
-fn proceed_quoted<S, B>(
-    route: Arc<Route>,
-    mut service: S,
-    head: Parts,
-    buffer: Buffer,
-    quote: Option<Quote>,
-) -> State<S, B, S::Future, S::Response>
-where
-    S: Service<Request<RequestBody<B>>>,
-{
-    let offers = match quote {
-        Some(quote) => route.quoted(quote),
-        None => {
-            tracing::error!(target: trace::TARGET, "the price took too long to look up");
-            Err(Refusal::new(RefusalKind::Unavailable))
+    fn proceed(self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, mut service, body, digest } = self;
+        let offers = match quote {
+            Some(quote) => route.quoted(quote),
+            None => {
+                tracing::error!(target: trace::TARGET, "the price took too long to look up");
+                Err(Refusal::new(RefusalKind::Unavailable))
+            }
+        };
+        match offers {
+            Ok(Some(offers)) => admit(route, service, head, body, digest, offers),
+            Ok(None) => State::Free { future: service.call(Request::from_parts(head, body)) },
+            Err(refusal) => State::Answer { answer: Some(route.refuse(refusal, &head)) },
         }
-    };
-    match offers {
-        Ok(Some(offers)) => admit(route, service, head, buffer, offers),
-        Ok(None) => {
-            let request = Request::from_parts(head, RequestBody::buffered(buffer));
-            State::Free { future: service.call(request) }
-        }
-        Err(refusal) => State::Answer { answer: Some(route.refuse(refusal, &head)) },
     }
 }
 
@@ -286,17 +302,17 @@ fn admit<S, B>(
     route: Arc<Route>,
     service: S,
     head: Parts,
-    buffer: Buffer,
+    body: RequestBody<B>,
+    digest: Option<ContentDigest>,
     offers: Arc<Offers>,
 ) -> State<S, B, S::Future, S::Response>
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    let digest = if route.bind_body { buffer.digest() } else { None };
     match route.admit(&head, &offers, digest.as_ref()) {
         Admission::Answer(answer) => State::Answer { answer: Some(answer) },
         Admission::Bound(bound, scope, in_flight) => {
-            let request = Request::from_parts(head, RequestBody::buffered(buffer));
+            let request = Request::from_parts(head, body);
             let gate = route.gate(bound, scope, in_flight);
             ResponseFuture::gate(route, service, request, offers, digest, gate).state
         }
@@ -305,12 +321,11 @@ where
 
 impl<S, B> Paying<S, B> {
     /// The money has moved: call the service.
-    fn handle(self, settled: Settled) -> State<S, B, S::Future, S::Response>
+    fn handle(self, delivery: Delivery) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
     {
         let Self { route, mut service, mut request, .. } = self;
-        let delivery = Delivery::new(settled);
         if let Some(info) = delivery.info() {
             request.extensions_mut().insert(info.clone());
         }
@@ -354,10 +369,11 @@ fn finish<B>(
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
-            if let Some(info) = delivery.info() {
-                events::undelivered(info);
+            // Otherwise dropping the delivery tries again.
+            if recorded {
+                delivery.info().into_iter().for_each(events::undelivered);
+                delivery.end();
             }
-            delivery.end();
             render::failed(&mut response);
             response.map(ResponseBody::inner)
         }

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::render;
 use crate::{
     Merchant,
-    flow::{self, Bound, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Settled, Terms, events},
+    flow::{self, Bound, Delivery, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Terms, events},
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
     trace,
@@ -45,8 +45,8 @@ pub(super) enum Opening {
     Offers(Arc<Offers>),
     /// It costs this, and the body has to be buffered to bind it.
     Buffer(Arc<Offers>),
-    /// The price has to be asked for, after buffering the body if there is one.
-    Ask,
+    /// The price has to be asked for, once the body is buffered if it has to be.
+    Ask { buffer: bool },
     /// Answered before any challenge.
     Refused(Refusal),
 }
@@ -85,6 +85,7 @@ impl Route {
         if head.method == Method::OPTIONS || self.free_when.as_ref().is_some_and(|free| free(head)) {
             return Opening::Free;
         }
+        let mut priced_by_body = false;
         let offers = match self.book.fixed() {
             Some(offers) => Some(Arc::clone(offers)),
             None => match self.pricing.quote_head(head) {
@@ -93,7 +94,10 @@ impl Route {
                     Ok(None) => return Opening::Free,
                     Err(refusal) => return Opening::Refused(refusal),
                 },
-                HeadQuote::NeedsBody => None,
+                HeadQuote::NeedsBody => {
+                    priced_by_body = true;
+                    None
+                }
                 HeadQuote::NeedsTime => None,
             },
         };
@@ -102,14 +106,14 @@ impl Route {
         }
         // A body is what the body says, not what a header says.
         let has_body = !body.is_end_stream();
-        let buffer = has_body && (self.bind_body || offers.is_none());
+        let buffer = has_body && (self.bind_body || priced_by_body);
         if buffer && declared_length(head, body) > self.body_limit as u64 {
             return Opening::Refused(Refusal::new(RefusalKind::BodyTooLarge));
         }
         match offers {
             Some(offers) if buffer => Opening::Buffer(offers),
             Some(offers) => Opening::Offers(offers),
-            None => Opening::Ask,
+            None => Opening::Ask { buffer },
         }
     }
 
@@ -148,7 +152,7 @@ impl Route {
     }
 
     /// Takes the money, detached from the connection.
-    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Settled, Refusal>> {
+    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Delivery, Refusal>> {
         let span = events::payment_span(&bound);
         Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
     }

@@ -73,7 +73,10 @@ where
             Opening::Buffer(offers) => {
                 ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, Some(offers))
             }
-            Opening::Ask => ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None),
+            Opening::Ask { buffer: true } => {
+                ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None)
+            }
+            Opening::Ask { buffer: false } => ResponseFuture::ask(self.route.clone(), self.take_ready(), head, body),
         }
     }
 }

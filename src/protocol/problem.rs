@@ -177,9 +177,18 @@ impl Problem {
         self
     }
 
+    /// The title: of `about:blank` the phrase of the status (RFC 9457 section 4.2.1).
+    fn title(&self) -> &'static str {
+        let phrase = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        match phrase {
+            Some(phrase) if self.kind.uri() == "about:blank" => phrase,
+            _ => self.kind.title(),
+        }
+    }
+
     /// Writes the body, with one allocation unless there are additional members.
     pub fn to_json(&self) -> Vec<u8> {
-        let (uri, title) = (self.kind.uri(), self.kind.title());
+        let (uri, title) = (self.kind.uri(), self.title());
         let mut out = Vec::with_capacity(self.size());
         out.extend_from_slice(br#"{"type":""#);
         out.extend_from_slice(uri.as_bytes());
@@ -214,7 +223,7 @@ impl Problem {
         let id = self.challenge_id.map_or(0, |_| r#","challengeId":"""#.len() + ChallengeId::TEXT_LEN);
         r#"{"type":"","title":"","status":402,"detail":""}"#.len()
             + self.kind.uri().len()
-            + self.kind.title().len()
+            + self.title().len()
             + self.detail.len()
             + 5 * escapes
             + id

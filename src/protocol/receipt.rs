@@ -72,7 +72,7 @@ impl Receipt {
         challenge_id: Option<&str>,
         extra: &Map<String, Value>,
     ) -> Result<HeaderValue, ReceiptError> {
-        if RESERVED.iter().any(|name| extra.contains_key(*name)) {
+        if has_reserved(extra) {
             return Err(ReceiptError::Reserved);
         }
         let wire = Wire { status: Status::Success, method, timestamp, reference, challenge_id, extra };
@@ -106,6 +106,20 @@ impl Receipt {
     }
 }
 
+/// The JSON object that [`Receipt::encode`] wraps in base64url, for instance for the last event of a
+/// stream. An additional member with a reserved name is an error.
+impl Serialize for Receipt {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if has_reserved(&self.extra) {
+            return Err(serde::ser::Error::custom(ReceiptError::Reserved));
+        }
+        let Self { method, timestamp, reference, challenge_id, extra } = self;
+        let challenge_id = challenge_id.as_deref();
+        Wire { status: Status::Success, method, timestamp: *timestamp, reference, challenge_id, extra }
+            .serialize(serializer)
+    }
+}
+
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receipt")
@@ -118,6 +132,10 @@ impl fmt::Debug for Receipt {
 }
 
 const RESERVED: [&str; 5] = ["status", "method", "timestamp", "reference", "challengeId"];
+
+fn has_reserved(extra: &Map<String, Value>) -> bool {
+    RESERVED.iter().any(|name| extra.contains_key(*name))
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -182,6 +200,9 @@ mod tests {
             decoded(&value),
             r#"{"status":"success","method":"stripe","timestamp":"2025-01-15T12:00:00Z","reference":"pi_1","challengeId":"abc","externalId":"order-1"}"#
         );
+        assert_eq!(serde_json::to_string(&receipt).unwrap(), decoded(&value));
+        receipt.extra.insert("status".to_owned(), json!("failed"));
+        assert!(serde_json::to_string(&receipt).is_err());
     }
 
     #[test]

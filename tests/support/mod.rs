@@ -1,12 +1,24 @@
 //! What the tests share: a server on a socket, a client, rails and stores that do as they are told.
-#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "no test uses all of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod client;
+pub mod clock;
+pub mod frames;
+pub mod local;
 pub mod rail;
 pub mod server;
+pub mod stores;
 
-pub use self::{client::*, rail::TestRail, server::*};
+pub use self::{
+    client::*,
+    clock::RuntimeClock,
+    frames::Frames,
+    local::*,
+    rail::TestRail,
+    server::*,
+    stores::{Broken, FaultyStore, Outage, YieldingStore},
+};
 
 use tower_mpp::{KeyRing, Merchant, MerchantBuilder, store::MemoryNonceStore};
 

@@ -1,6 +1,8 @@
 //! The journal of one process, in memory.
 
 mod entry;
+#[cfg(all(test, tower_mpp_loom))]
+mod races;
 mod shards;
 mod sync;
 mod table;
@@ -13,7 +15,7 @@ use hashbrown::DefaultHashBuilder;
 use self::{
     entry::{Claimant, Entry, Now, Phase, Spending},
     shards::{Shards, leading},
-    sync::{AtomicU64, AtomicUsize, Mutex, Ordering},
+    sync::{AtomicU64, AtomicUsize, Mutex, Ordering, new_hash},
     table::Table,
 };
 use super::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind};
@@ -86,7 +88,7 @@ impl MemoryNonceStore {
             entries: AtomicUsize::new(0),
             token: AtomicU64::new(1),
             hand: AtomicUsize::new(0),
-            hash: DefaultHashBuilder::default(),
+            hash: new_hash(),
             ids: Shards::new(shards, || Ids { table: Table::new(), open: 0 }),
             proofs: Shards::new(shards, Table::new),
         }

@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tower_mpp::{
-    method::Settlement,
+    method::{Payer, Settlement},
     protocol::{ChallengeId, SpendKey, Timestamp},
     store::{Claim, Claimed, End, Lease, MemoryNonceStore, NonceStore as _, Page, Proof, Release, StoreErrorKind},
 };
@@ -135,4 +136,38 @@ async fn debug_shows_counts_only() {
     let store = MemoryNonceStore::single_process(7);
     spend(&store, 0, at(0)).await;
     assert_eq!(format!("{store:?}"), "MemoryNonceStore { capacity: 7, len: 1, .. }");
+}
+
+/// Live bytes of a store with `entries` entries that have ended, each with an exclusive proof.
+fn bytes_when_ended(capacity: usize, entries: u64) -> u64 {
+    let mut store = None;
+    let used = allocation_counter::measure(|| {
+        let journal = store.insert(MemoryNonceStore::single_process(capacity));
+        let run = async {
+            let payer = Some(Payer::verified("did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"));
+            for n in 0..entries {
+                let claim = Claim { record: Arc::from([7; 200]), ..claim(n, at(0)) };
+                let lease = won(journal, claim).await;
+                let settlement = Settlement::new("pi_3NabcdefghijklmnopqrstuvX", at(0)).payer(payer.clone());
+                journal.settle(lease, &settlement).await.unwrap();
+                journal.commit(lease, End::Delivered).await.unwrap();
+            }
+            // Claims of others pass by after the leases are over.
+            for n in 0..entries {
+                assert!(matches!(journal.claim(claim(n, at(30))).await, Ok(Claimed::Spent(_))));
+            }
+        };
+        run.now_or_never().unwrap();
+        assert_eq!(journal.len() as u64, entries);
+    });
+    u64::try_from(used.bytes_current).unwrap()
+}
+
+#[test]
+fn an_ended_entry_takes_less_than_200_bytes() {
+    for entries in [25_000, 65_000, 100_000] {
+        let each = bytes_when_ended(100_000, entries) / entries;
+        println!("{entries} of 100000 entries: {each} bytes each");
+        assert!(each < 200, "{entries} of 100000 entries: {each} bytes each");
+    }
 }

@@ -1,0 +1,153 @@
+//! Configuration by environment. A value that cannot be used is an error that names its variable.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `PORT` | loopback port, 0 for any free one | 8402 |
+//! | `REALM` | realm | `127.0.0.1` |
+//! | `MPP_SECRET_KEY` | challenge keys, at least 32 bytes each, separated by commas; the first signs | a fixed test key |
+//! | `CHALLENGE_TTL_SECS` | life of a challenge | 300 |
+//! | `STORE` | `memory` | `memory` |
+//! | `STRIPE_KEY`, `STRIPE_NETWORK_ID`, `STRIPE_BASE` | key, profile, API base | no Stripe; Stripe's own base |
+//! | `RUST_LOG` | what is logged | errors |
+
+use std::{env, fmt, time::Duration};
+
+use tower_mpp::{
+    KeyRing,
+    method::stripe::{Stripe, StripeConfigError},
+};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+const TEST_KEY: &str = "check_merchant: a test key that everybody knows";
+
+/// Variables of rails and receipts that are not there yet. Who sets one expects something of it.
+const NOT_YET: [(&str, &str); 7] = [
+    ("FACILITATOR_URL", "x402"),
+    ("PAY_TO", "x402"),
+    ("USDC", "x402"),
+    ("NETWORK", "x402"),
+    ("TEMPO_RPC", "Tempo"),
+    ("TEMPO_CHAIN_ID", "Tempo"),
+    ("RECEIPT_KEY", "signed receipts"),
+];
+
+pub(crate) struct Config {
+    pub(crate) port: u16,
+    pub(crate) realm: String,
+    pub(crate) keys: KeyRing,
+    /// The keys are the ones that everybody knows.
+    pub(crate) test_key: bool,
+    pub(crate) challenge_ttl: Duration,
+    pub(crate) store: StoreChoice,
+    pub(crate) stripe: Option<Stripe>,
+    pub(crate) log: EnvFilter,
+}
+
+pub(crate) enum StoreChoice {
+    Memory,
+}
+
+/// Why the program does not start.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    variable: &'static str,
+    what: String,
+}
+
+impl Problem {
+    pub(crate) fn new(variable: &'static str, what: impl ToString) -> Self {
+        Self { variable, what: what.to_string() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.what)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Config {
+    pub(crate) fn from_env() -> Result<Self, Problem> {
+        if let Some((variable, what)) = NOT_YET.into_iter().find(|(variable, _)| env::var_os(variable).is_some()) {
+            return Err(Problem::new(variable, format!("this build has no {what} yet: unset it")));
+        }
+        let secret = text("MPP_SECRET_KEY")?;
+        Ok(Self {
+            port: parsed("PORT", "a port number, 0 to 65535")?.unwrap_or(8402),
+            realm: text("REALM")?.unwrap_or_else(|| "127.0.0.1".to_owned()),
+            test_key: secret.is_none(),
+            keys: KeyRing::from_list(secret.as_deref().unwrap_or(TEST_KEY))
+                .map_err(|error| Problem::new("MPP_SECRET_KEY", error))?,
+            challenge_ttl: Duration::from_secs(parsed("CHALLENGE_TTL_SECS", "a number of seconds")?.unwrap_or(300)),
+            store: store()?,
+            stripe: stripe()?,
+            log: log()?,
+        })
+    }
+}
+
+/// A variable that is set counts, also when it is empty.
+fn text(variable: &'static str) -> Result<Option<String>, Problem> {
+    match env::var(variable) {
+        Ok(text) => Ok(Some(text)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(Problem::new(variable, "it is not UTF-8 text")),
+    }
+}
+
+/// A number in ASCII digits, without a sign.
+fn parsed<T: std::str::FromStr>(variable: &'static str, what: &str) -> Result<Option<T>, Problem> {
+    let Some(text) = text(variable)? else { return Ok(None) };
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    number.map(Some).ok_or_else(|| Problem::new(variable, format!("{text:?} is not {what}")))
+}
+
+fn store() -> Result<StoreChoice, Problem> {
+    const KINDS: [&str; 4] = ["sqlite", "postgres", "postgresql", "redis"];
+    // What follows the scheme may hold a password, and is not repeated.
+    match text("STORE")?.as_deref() {
+        None | Some("memory") => Ok(StoreChoice::Memory),
+        Some(other) => Err(match other.split_once(':') {
+            Some((kind, _)) if KINDS.contains(&kind) => {
+                Problem::new("STORE", format!("this build has no {kind} store yet: use memory"))
+            }
+            _ => Problem::new("STORE", "there is no such store: use memory"),
+        }),
+    }
+}
+
+fn stripe() -> Result<Option<Stripe>, Problem> {
+    let (base, key, profile) = (text("STRIPE_BASE")?, text("STRIPE_KEY")?, text("STRIPE_NETWORK_ID")?);
+    let (key, profile) = match (key, profile) {
+        (Some(key), Some(profile)) => (key, profile),
+        (Some(_), None) => return Err(Problem::new("STRIPE_NETWORK_ID", "it must be set when STRIPE_KEY is")),
+        (None, None) if base.is_none() => return Ok(None),
+        (None, None) => return Err(Problem::new("STRIPE_BASE", "it is set without STRIPE_KEY")),
+        (None, Some(_)) => return Err(Problem::new("STRIPE_NETWORK_ID", "it is set without STRIPE_KEY")),
+    };
+    let mut stripe = Stripe::builder(key, profile);
+    if let Some(base) = base {
+        stripe = stripe.base_url(base);
+    }
+    stripe.build().map(Some).map_err(|error| stripe_problem(&error))
+}
+
+/// Says which variable is wrong instead of which setting. Never the value: one of them is a secret.
+fn stripe_problem(error: &StripeConfigError) -> Problem {
+    match error.problems().next() {
+        Some(("secret_key", problem)) => Problem::new("STRIPE_KEY", problem),
+        Some(("network_id", problem)) => Problem::new("STRIPE_NETWORK_ID", problem),
+        Some(("base_url", problem)) => Problem::new("STRIPE_BASE", problem),
+        _ => Problem::new("STRIPE_KEY", error),
+    }
+}
+
+fn log() -> Result<EnvFilter, Problem> {
+    let directives = text("RUST_LOG")?.unwrap_or_default();
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::ERROR.into())
+        .parse(directives)
+        .map_err(|error| Problem::new("RUST_LOG", error))
+}

@@ -1,0 +1,116 @@
+//! From the settings to a router.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, MethodRouter, get, on},
+};
+use http::Method;
+use tower_mpp::{KeyRing, Merchant, PaymentLayer, method::Sandbox, store::MemoryNonceStore};
+
+use super::{
+    config::ConfigError,
+    paths, pricing,
+    problem::Problem,
+    routes::{self, Pricing, Route},
+    settings::Settings,
+    upstream::{self, Upstream},
+};
+
+/// The gateway, ready to be served.
+pub(crate) struct App {
+    pub(crate) router: Router,
+    /// Everything that takes money here.
+    pub(crate) merchant: Merchant,
+}
+
+/// Builds the gateway. Whatever can be wrong is found here.
+pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std::error::Error>> {
+    let Settings { realm, https, challenge_ttl, journal_capacity, sandbox, stripe, upstream, routes, .. } = settings;
+    let test_mode = sandbox || stripe.as_ref().is_some_and(tower_mpp::method::PaymentMethod::is_test);
+    let mut builder = Merchant::builder(realm.as_str(), keys)
+        .test_mode(test_mode)
+        .challenge_ttl(challenge_ttl)
+        .nonce_store(MemoryNonceStore::single_process(journal_capacity));
+    if let Some(policy) = https {
+        builder = builder.require_https(policy);
+    }
+    if let Some(stripe) = stripe {
+        builder = builder.method(stripe);
+    }
+    if sandbox {
+        builder = builder.method(Sandbox::new());
+    }
+    let merchant = builder.build()?;
+
+    let upstream = Arc::new(Upstream::new(upstream)?);
+    let mut router = Router::new().route(routes::HEALTH, get(|| async { axum::Json(serde_json::json!({"ok": true})) }));
+    for route in routes {
+        let path = route.path.clone();
+        router = router.route(&path, serve(&merchant, route, Arc::clone(&upstream))?);
+    }
+    let router = router
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
+        .layer(middleware::from_fn(paths::refuse_ambiguous));
+    Ok(App { router, merchant })
+}
+
+/// A route: its size limit, then its price, then the upstream.
+fn serve(merchant: &Merchant, route: Route, upstream: Arc<Upstream>) -> Result<MethodRouter, ConfigError> {
+    let limit = route.body_limit;
+    let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
+    let handler = on(filter(&route), move |mut request: Request| {
+        let upstream = Arc::clone(&upstream);
+        if priced_as_json {
+            pricing::declare_json(request.headers_mut());
+        }
+        async move { upstream.answer(request, limit).await }
+    });
+    let priced = match charge(merchant, &route)? {
+        Some(charge) => handler.route_layer(charge),
+        None => handler,
+    };
+    // Before anything is paid for, or read.
+    Ok(priced.route_layer(middleware::from_fn(move |request, next| refuse_large(limit, request, next))))
+}
+
+fn filter(route: &Route) -> MethodFilter {
+    let known = route.methods.iter().filter_map(|name| {
+        let method = name.parse::<Method>().ok()?;
+        MethodFilter::try_from(method).ok()
+    });
+    known.reduce(MethodFilter::or).unwrap_or(MethodFilter::GET)
+}
+
+fn charge(merchant: &Merchant, route: &Route) -> Result<Option<PaymentLayer>, ConfigError> {
+    let wrong = |field: &str, error| ConfigError::new(format_args!("{}.{field}", route.place), error);
+    let charge = match &route.pricing {
+        Pricing::Free => return Ok(None),
+        Pricing::Fixed(price) => merchant.charge(price.clone()).map_err(|error| wrong("price", error))?,
+        Pricing::ByModel(prices) => {
+            // What a request costs is looked up when it comes; whether it can be paid is known now.
+            for (model, price) in prices {
+                let payable = merchant.charge(price.clone()).map(drop);
+                payable.map_err(|error| wrong(&format!("price_by_model.{model}"), error))?;
+            }
+            merchant.charge(pricing::by_model(prices.clone())).map_err(|error| wrong("price_by_model", error))?
+        }
+    };
+    let charge = charge.body_limit(route.body_limit).bind_body(route.bind_body).bind_query(route.bind_query);
+    Ok(Some(match &route.description {
+        Some(description) => charge.description(description),
+        None => charge,
+    }))
+}
+
+async fn refuse_large(limit: usize, request: Request, next: Next) -> Response {
+    if upstream::too_large(&request, limit) {
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large.").into_response();
+    }
+    next.run(request).await
+}

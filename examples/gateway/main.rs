@@ -1,0 +1,132 @@
+//! A paid gateway in front of any HTTP API.
+//!
+//! ```text
+//! cargo run --example gateway
+//! ```
+//!
+//! needs no account, no key, no server and no configuration. It prints its address, a `curl` command
+//! that shows the price of a call and an `agent` command that pays it with play money. Behind it stands
+//! a built-in demo in the shape of Anthropic's Messages API.
+//!
+//! For an API of your own, copy `examples/gateway/gateway.toml`, in which every field is explained, and
+//! run `cargo run --example gateway -- --config gateway.toml` (`--check` only checks it). The quickest
+//! start is `GATEWAY_UPSTREAM_URL=http://127.0.0.1:9000 cargo run --example gateway`, which charges
+//! 0.50 USD of play money for every call.
+//!
+//! The key that signs challenges is made at the first start and kept in `./data/challenge.key`, which
+//! nobody else may read; with `MPP_SECRET_KEY` nothing is kept. Logs go to standard error, see
+//! `RUST_LOG`. SIGTERM and ctrl-c end it in order: what is in flight is answered first.
+
+use std::{error::Error, io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+mod app;
+#[path = "../common/mod.rs"]
+pub(crate) mod common;
+mod config;
+mod demo;
+mod greeting;
+mod keys;
+mod paths;
+mod pricing;
+mod problem;
+mod routes;
+mod settings;
+mod upstream;
+
+// What a test drives the gateway with.
+pub(crate) use self::{
+    app::{App, app},
+    config::{ConfigError, Environment},
+    settings::Settings,
+};
+use self::{
+    common::serve::{Leftover, Limits, serve, shutdown_signal},
+    greeting::Greeting,
+};
+
+/// A paid gateway in front of any HTTP API (Machine Payments Protocol, HTTP 402).
+#[derive(Parser)]
+#[command(
+    name = "gateway",
+    after_help = "\
+Environment:
+  GATEWAY_CONFIG        like --config
+  GATEWAY_LISTEN        address to listen on (default 127.0.0.1:8402)
+  GATEWAY_REALM         realm of the challenges: the public host name (default localhost)
+  GATEWAY_DATA_DIR      where the generated key is kept (default ./data)
+  GATEWAY_UPSTREAM_URL  the API behind the gateway; without a file everything of it costs 0.50 USD
+  MPP_SECRET_KEY        key of the challenges, 32 bytes or more; several separated by commas: the first
+                        signs, all verify
+  STRIPE_SECRET_KEY, STRIPE_NETWORK_ID
+                        payments by Stripe
+  RUST_LOG              what is logged to standard error (default info)"
+)]
+struct Arguments {
+    /// Configuration file; examples/gateway/gateway.toml explains every field
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and end
+    #[arg(long)]
+    check: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let environment = Environment::of_process();
+    log_to_stderr(environment)?;
+    let config = match arguments.config {
+        Some(path) => Some(path),
+        None => match environment.get("GATEWAY_CONFIG")? {
+            Some(path) if path.is_empty() => return Err("GATEWAY_CONFIG: it is empty; name a file or unset it".into()),
+            path => path.map(PathBuf::from),
+        },
+    };
+    let settings = Settings::load(config.as_deref(), environment)?;
+    let greeting = Greeting::new(&settings);
+    let listen = settings.listen;
+    let limits = Limits { shutdown: settings.shutdown, ..Limits::default() };
+    if arguments.check {
+        let routes = settings.routes.len();
+        let keys = keys::look(&settings.keys)?;
+        app(settings, keys)?;
+        println!("the configuration is good: {routes} routes");
+        return Ok(());
+    }
+    let keys = keys::open(&settings.keys)?;
+    let App { router, merchant } = app(settings, keys)?;
+
+    let listener =
+        TcpListener::bind(listen).await.map_err(|error| ConfigError::new(format_args!("listen ({listen})"), error))?;
+    let shutdown = shutdown_signal()?;
+    greeting.print(listener.local_addr()?);
+    match serve(listener, router, &[merchant], limits, shutdown).await {
+        Leftover { requests: 0, payments: 0 } => tracing::info!("ended in order"),
+        Leftover { requests, payments } => {
+            tracing::warn!(requests, payments, "ended after {:?} with work left", limits.shutdown);
+        }
+    }
+    Ok(())
+}
+
+fn log_to_stderr(environment: Environment<'_>) -> Result<(), ConfigError> {
+    let filter = environment.get("RUST_LOG")?.unwrap_or_else(|| "info".into());
+    let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError::new("RUST_LOG", error))?;
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    Ok(())
+}

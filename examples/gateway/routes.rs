@@ -1,0 +1,153 @@
+//! The routes of the configuration, checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use tower_mpp::Price;
+
+use super::{
+    config::{self, ConfigError},
+    settings::Place,
+};
+
+/// Served by the gateway itself.
+pub(crate) const HEALTH: &str = "/health";
+
+/// One entry of `[[routes]]`.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) path: String,
+    pub(crate) methods: BTreeSet<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) pricing: Pricing,
+    pub(crate) body_limit: usize,
+    pub(crate) bind_body: bool,
+    pub(crate) bind_query: bool,
+    /// Where it stands, for errors that are found later.
+    pub(crate) place: String,
+}
+
+/// What a route costs.
+#[derive(Debug)]
+pub(crate) enum Pricing {
+    Free,
+    Fixed(Price),
+    /// By the member `model` of the JSON body.
+    ByModel(BTreeMap<String, Price>),
+}
+
+/// HEAD comes with GET. OPTIONS is never charged for, TRACE and CONNECT are not for proxies.
+const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+pub(super) fn check(
+    place: Place<'_>,
+    routes: Vec<config::Route>,
+    currency: &str,
+    body_limit: usize,
+) -> Result<Vec<Route>, ConfigError> {
+    if routes.is_empty() {
+        return Err(place.error("routes", "there is none; add at least one [[routes]] table"));
+    }
+    let mut patterns = Patterns::new();
+    let checked = routes.into_iter().enumerate().map(|(index, route)| {
+        let at = |field: &str| format!("routes[{index}].{field}");
+        let wrong = |field: &str, problem: &dyn std::fmt::Display| place.error(&at(field), problem);
+        let methods = methods(route.methods).map_err(|problem| wrong("methods", &problem))?;
+        patterns.add(&route.path, &methods).map_err(|problem| wrong("path", &problem))?;
+        let currency = route.currency.as_deref().unwrap_or(currency);
+        let pricing = match (route.free, route.price, route.price_by_model) {
+            (true, None, None) => Pricing::Free,
+            (false, Some(text), None) => {
+                Pricing::Fixed(price(currency, &text).map_err(|problem| wrong("price", &problem))?)
+            }
+            (false, None, Some(models)) if !models.is_empty() => {
+                let prices = models.into_iter().map(|(model, text)| match price(currency, &text) {
+                    Ok(price) => Ok((model, price)),
+                    Err(problem) => Err(wrong(&format!("price_by_model.{model}"), &problem)),
+                });
+                Pricing::ByModel(prices.collect::<Result<_, _>>()?)
+            }
+            _ => return Err(wrong("price", &"give exactly one of price, price_by_model and free = true")),
+        };
+        let bind_body = route.bind_body.unwrap_or(true);
+        if !bind_body && matches!(pricing, Pricing::ByModel(_)) {
+            return Err(wrong(
+                "bind_body",
+                &"a price by model is a price of the body, which must be bound; remove this line",
+            ));
+        }
+        Ok(Route {
+            path: route.path,
+            methods,
+            description: route.description,
+            pricing,
+            body_limit: place.size(&at("body_limit"), route.body_limit, body_limit)?,
+            bind_body,
+            bind_query: route.bind_query.unwrap_or(true),
+            place: place.of(&format!("routes[{index}]")),
+        })
+    });
+    checked.collect()
+}
+
+fn methods(given: Option<Vec<String>>) -> Result<BTreeSet<String>, String> {
+    let Some(given) = given else {
+        return Ok(METHODS.iter().filter(|method| **method != Method::HEAD).map(Method::to_string).collect());
+    };
+    if given.is_empty() {
+        return Err("the list is empty; remove it to serve all methods".into());
+    }
+    match given.iter().find(|name| METHODS.iter().all(|known| known != name.as_str())) {
+        Some(unknown) => {
+            Err(format!("{unknown:?} is not one of {}", METHODS.map(|method| method.to_string()).join(", ")))
+        }
+        None => Ok(given.into_iter().collect()),
+    }
+}
+
+fn price(currency: &str, text: &str) -> Result<Price, String> {
+    let price = Price::fiat(currency, text)
+        .map_err(|error| format!("{error}; write a decimal such as \"0.50\", and an ISO 4217 currency"))?;
+    if price.amount().is_zero() {
+        return Err("a price of nothing; write free = true instead".into());
+    }
+    Ok(price)
+}
+
+/// Finds patterns that axum could not tell apart, which it would answer by a panic.
+struct Patterns {
+    router: matchit::Router<()>,
+    served: BTreeSet<(String, String)>,
+}
+
+impl Patterns {
+    fn new() -> Self {
+        let mut router = matchit::Router::new();
+        let _ = router.insert(HEALTH, ());
+        Self { router, served: BTreeSet::new() }
+    }
+
+    fn add(&mut self, path: &str, methods: &BTreeSet<String>) -> Result<(), String> {
+        if path == HEALTH {
+            return Err(format!("{HEALTH} is the gateway's own; choose another path"));
+        }
+        let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
+        let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));
+        if !path.starts_with('/') || old_style || odd {
+            return Err(format!("{path:?} is no pattern; write /fixed, /items/{{id}} or /files/{{*rest}}"));
+        }
+        let is_new = self.served.iter().all(|(known, _)| known != path);
+        if is_new {
+            self.router.insert(path, ()).map_err(|error| match error {
+                matchit::InsertError::Conflict { with } => format!("{path} cannot be told apart from {with}"),
+                other => format!("{path}: {other}"),
+            })?;
+        }
+        for method in methods {
+            if !self.served.insert((path.to_owned(), method.clone())) {
+                return Err(format!("{method} {path} is there twice"));
+            }
+        }
+        Ok(())
+    }
+}

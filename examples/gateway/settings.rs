@@ -1,0 +1,219 @@
+//! The configuration, checked: from here on nothing can be misspelt.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tower_mpp::{
+    HttpsPolicy, KeyRing,
+    method::{PaymentMethod as _, stripe},
+    protocol::Realm,
+};
+
+use super::{
+    config::{self, ConfigError, Environment, File, Https},
+    routes::{self, Route},
+    upstream::settings::{self as upstream, UpstreamSettings},
+};
+
+const LISTEN: &str = "127.0.0.1:8402";
+const REALM: &str = "localhost";
+const DATA_DIR: &str = "data";
+const MIB: usize = 1024 * 1024;
+const MINUTE: u64 = 60;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+/// Everything that the gateway needs to know.
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) realm: Realm,
+    pub(crate) keys: Keys,
+    pub(crate) https: Option<HttpsPolicy>,
+    pub(crate) challenge_ttl: Duration,
+    pub(crate) shutdown: Duration,
+    pub(crate) journal_capacity: usize,
+    pub(crate) sandbox: bool,
+    pub(crate) stripe: Option<stripe::Stripe>,
+    pub(crate) upstream: UpstreamSettings,
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Where the challenge keys are.
+pub(crate) enum Keys {
+    /// In `MPP_SECRET_KEY`.
+    Given(KeyRing),
+    /// In a folder of ours, where one is made at the first start.
+    Folder(PathBuf),
+}
+
+/// Says where a field stands, for people: `gateway.toml: listen`.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a>(Option<&'a Path>);
+
+impl Place<'_> {
+    pub(super) fn of(self, field: &str) -> String {
+        match self.0 {
+            Some(path) => format!("{}: {field}", path.display()),
+            None => format!("(no configuration file): {field}"),
+        }
+    }
+
+    pub(super) fn error(self, field: &str, problem: impl std::fmt::Display) -> ConfigError {
+        ConfigError::new(self.of(field), problem)
+    }
+
+    /// A number of seconds that makes sense.
+    pub(super) fn seconds(self, field: &str, given: Option<u64>, or: u64, most: u64) -> Result<Duration, ConfigError> {
+        match given.unwrap_or(or) {
+            seconds if (1..=most).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+            other => Err(self.error(field, format_args!("{other} seconds; give 1 to {most}"))),
+        }
+    }
+
+    /// A size that makes sense.
+    pub(super) fn size(self, field: &str, given: Option<usize>, or: usize) -> Result<usize, ConfigError> {
+        const MOST: usize = 1024 * MIB;
+        match given.unwrap_or(or) {
+            size if (1..=MOST).contains(&size) => Ok(size),
+            other => Err(self.error(field, format_args!("{other} is out of range; give 1 to {MOST}"))),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks the file, or what is served without one, and the environment.
+    ///
+    /// | variable | instead of |
+    /// |---|---|
+    /// | `GATEWAY_LISTEN` | `listen` |
+    /// | `GATEWAY_REALM` | `realm` |
+    /// | `GATEWAY_DATA_DIR` | `data_dir` |
+    /// | `GATEWAY_UPSTREAM_URL` | `upstream.url` |
+    /// | `MPP_SECRET_KEY` | the generated challenge key; several separated by commas, the first signs |
+    /// | `STRIPE_SECRET_KEY`, `STRIPE_NETWORK_ID` | `rails.stripe`; without a file they switch it on |
+    pub(crate) fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let place = Place(path);
+        let upstream_url = environment.get("GATEWAY_UPSTREAM_URL")?;
+        let file = match (path, &upstream_url) {
+            (Some(path), _) => File::read(path)?,
+            (None, Some(url)) => File::everything_of(url),
+            (None, None) => File::demo(),
+        };
+        let given = |variable: &str, field: &str, value: Option<String>| match environment.get(variable)? {
+            Some(value) => Ok((Some(value), variable.to_owned())),
+            None => Ok::<_, ConfigError>((value, place.of(field))),
+        };
+
+        let (listen, at) = given("GATEWAY_LISTEN", "listen", file.listen)?;
+        let listen = listen.unwrap_or_else(|| LISTEN.into());
+        let listen: SocketAddr = listen.parse().map_err(|_| {
+            ConfigError::new(at, format_args!("{listen:?} is no address; write IP:PORT, for instance {LISTEN}"))
+        })?;
+
+        let (realm, at) = given("GATEWAY_REALM", "realm", file.realm)?;
+        if realm.is_none() && !listen.ip().is_loopback() {
+            return Err(ConfigError::new(
+                at,
+                "it is not set, but the gateway listens beyond this machine; set it to the public host name (or GATEWAY_REALM)",
+            ));
+        }
+        let realm = Realm::new(realm.as_deref().unwrap_or(REALM)).map_err(|error| ConfigError::new(at, error))?;
+
+        let (data_dir, at) = given("GATEWAY_DATA_DIR", "data_dir", None)?;
+        let data_dir = data_dir.map(PathBuf::from).or(file.data_dir).unwrap_or_else(|| DATA_DIR.into());
+        if data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::new(at, "it is empty; name a folder"));
+        }
+        let keys = match environment.get("MPP_SECRET_KEY")? {
+            Some(text) => {
+                Keys::Given(KeyRing::from_list(&text).map_err(|error| ConfigError::new("MPP_SECRET_KEY", error))?)
+            }
+            None => Keys::Folder(data_dir),
+        };
+
+        let stripe = stripe(place, path.is_some(), file.rails.stripe, environment)?;
+        let live = stripe.as_ref().is_some_and(|stripe| !stripe.is_test());
+        let sandbox = match file.rails.sandbox {
+            Some(true) if live => {
+                return Err(place.error(
+                    "rails.sandbox",
+                    "play money would buy what others pay for with a live Stripe key; switch one of them off",
+                ));
+            }
+            Some(on) => on,
+            None => path.is_none() && !live,
+        };
+        if !sandbox && stripe.is_none() {
+            return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
+        }
+
+        let body_limit = place.size("body_limit", file.body_limit, MIB)?;
+        let currency = file.currency.as_deref().unwrap_or("usd");
+        Ok(Self {
+            listen,
+            https: https(place, file.https, &realm)?,
+            realm,
+            keys,
+            challenge_ttl: place.seconds("challenge_ttl_secs", file.challenge_ttl_secs, 5 * MINUTE, DAY)?,
+            shutdown: place.seconds("shutdown_secs", file.shutdown_secs, 30, DAY)?,
+            journal_capacity: match file.journal_capacity {
+                Some(0) => return Err(place.error("journal_capacity", "0 payments; give at least 1")),
+                other => other.unwrap_or(1_000_000),
+            },
+            sandbox,
+            stripe,
+            upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
+            routes: routes::check(place, file.routes, currency, body_limit)?,
+        })
+    }
+}
+
+fn https(place: Place<'_>, https: Option<Https>, realm: &Realm) -> Result<Option<HttpsPolicy>, ConfigError> {
+    match https {
+        None if realm.is_loopback() => Ok(None),
+        None => Err(place.error(
+            "https",
+            "it is not set; name the header by which your TLS proxy says that a request came over HTTPS: \"x-forwarded-proto\" or \"forwarded\" (or write \"not-required\")",
+        )),
+        Some(Https::NotRequired) => Ok(None),
+        Some(Https::XForwardedProto) => Ok(Some(HttpsPolicy::direct().trust_x_forwarded_proto())),
+        Some(Https::Forwarded) => Ok(Some(HttpsPolicy::direct().trust_forwarded())),
+    }
+}
+
+/// With a file, Stripe is on when the file says so; without one, when the environment has a key.
+fn stripe(
+    place: Place<'_>,
+    has_file: bool,
+    table: Option<config::Stripe>,
+    environment: Environment<'_>,
+) -> Result<Option<stripe::Stripe>, ConfigError> {
+    const KEY: &str = "STRIPE_SECRET_KEY";
+    const NETWORK: &str = "STRIPE_NETWORK_ID";
+    let table = match table {
+        Some(table) => table,
+        None if has_file => return Ok(None),
+        None if environment.get(KEY)?.is_some() || environment.get(NETWORK)?.is_some() => config::Stripe::default(),
+        None => return Ok(None),
+    };
+    let variable = table.secret_key_env.as_deref().unwrap_or(KEY);
+    let key = environment.required(variable, "Stripe")?;
+    let network = match environment.get(NETWORK)?.or(table.network_id) {
+        Some(network) => network,
+        None => {
+            return Err(ConfigError::new(
+                NETWORK,
+                "it is not set, but Stripe needs it (or rails.stripe.network_id in the file)",
+            ));
+        }
+    };
+    let mut builder = stripe::Stripe::builder(key, network);
+    if let Some(url) = table.base_url {
+        builder = builder.base_url(url);
+    }
+    builder.build().map(Some).map_err(|error| {
+        ConfigError::new(format_args!("{} (with {variable}, {NETWORK})", place.of("rails.stripe")), error)
+    })
+}

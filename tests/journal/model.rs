@@ -1,0 +1,432 @@
+//! A journal that is easy to see through: maps behind one lock. It is right with [`Bug::None`], and wrong
+//! in one way with any other, for the tests of the suite.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tower_mpp::{
+    method::Settlement,
+    protocol::{ChallengeId, SpendKey, Timestamp},
+    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind},
+};
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    None,
+    LookThenWrite,
+    ProofLookedAtBefore,
+    EvictsOldest,
+    OverfillsTogether,
+    RenewNotFenced,
+    SettleNotFenced,
+    CommitNotFenced,
+    ReleaseNotFenced,
+    SpentExpiresEarly,
+    SpentExpiresWithTheLease,
+    OpenExpires,
+    KeysCutShort,
+    KeysCaseFolded,
+    ProofsCutShort,
+    IdsAndProofsShareASpace,
+    LeaseEndsLate,
+    LeaseEndsEarly,
+    RenewDoesNothing,
+    LeaseDiesWhenExpired,
+    UnknownFrees,
+    NotChargedKeepsTheProof,
+    ProofForgottenOnCommit,
+    ProofForgottenOnSettle,
+    TokensStartAgain,
+    GivenUpLeaseIsGood,
+    NeverResumed,
+    TakeoverReplacesRecord,
+    TakeoverShortensMemory,
+    TakeoverByAnyProof,
+    SettleOverwrites,
+    CommitOverwrites,
+    CommitWithoutSettlement,
+    NoTakeBack,
+    TakeBackLosesSettlement,
+    SettledCountsAsHeld,
+    UndeliveredFrees,
+    BoundIsGlobal,
+    ListsAtWork,
+    ListsSpent,
+    ListsFromAfter,
+    ListsOutOfOrder,
+    ListLimitBeforeFilter,
+    RecordCutShort,
+    PayerLost,
+}
+
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) claim: Claim,
+    pub(crate) token: u64,
+    pub(crate) given_up: bool,
+    pub(crate) settlement: Option<Settlement>,
+    pub(crate) end: Option<End>,
+}
+
+impl Entry {
+    /// When it may be forgotten.
+    pub(crate) fn forget_at(&self) -> Option<Timestamp> {
+        self.end.map(|_| self.claim.keep_until.max(self.claim.lease_until))
+    }
+}
+
+/// The maps.
+#[derive(Clone)]
+pub(crate) struct Model {
+    pub(crate) entries: BTreeMap<ChallengeId, Entry>,
+    pub(crate) proofs: BTreeMap<SpendKey, ChallengeId>,
+    tokens: u64,
+    capacity: usize,
+    bug: Bug,
+}
+
+impl Model {
+    pub(crate) fn new(capacity: usize, bug: Bug) -> Self {
+        Self { entries: BTreeMap::new(), proofs: BTreeMap::new(), tokens: 0, capacity, bug }
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bug == bug
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        let early = Duration::from_millis(if self.has(Bug::SpentExpiresEarly) { 1 } else { 0 });
+        let gone: Vec<_> = self
+            .entries
+            .values()
+            .filter(|entry| match entry.forget_at() {
+                Some(_) if self.has(Bug::SpentExpiresWithTheLease) => entry.claim.lease_until <= now,
+                Some(at) => at <= now.saturating_add(early),
+                None => self.has(Bug::OpenExpires) && entry.claim.keep_until <= now,
+            })
+            .map(|entry| entry.claim.id)
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: ChallengeId) {
+        if let Some(entry) = self.entries.remove(&id)
+            && let Some(key) = self.claimed_key(entry.claim.proof)
+            && self.proofs.get(&key) == Some(&id)
+        {
+            self.proofs.remove(&key);
+        }
+    }
+
+    /// Under what a proof is claimed beside the id.
+    fn claimed_key(&self, proof: Proof) -> Option<SpendKey> {
+        match proof {
+            Proof::Bound(key) => self.has(Bug::BoundIsGlobal).then_some(key),
+            Proof::Exclusive(key) if self.has(Bug::ProofsCutShort) => {
+                let mut bytes = [0; 32];
+                bytes[..8].copy_from_slice(&key.as_bytes()[..8]);
+                Some(SpendKey::from_bytes(bytes))
+            }
+            Proof::Exclusive(key) => Some(key),
+        }
+    }
+
+    pub(crate) fn claim(&mut self, claim: Claim) -> Result<Claimed, StoreError> {
+        self.forget(claim.now);
+        if let Some(entry) = self.entries.get_mut(&claim.id) {
+            let same_proof = entry.claim.proof == claim.proof || self.bug == Bug::TakeoverByAnyProof;
+            let at_work = !entry.given_up
+                && match self.bug {
+                    Bug::LeaseEndsLate => claim.now <= entry.claim.lease_until,
+                    Bug::LeaseEndsEarly => claim.now.saturating_add(Duration::from_millis(1)) < entry.claim.lease_until,
+                    _ => claim.now < entry.claim.lease_until,
+                };
+            match (&entry.settlement, entry.end) {
+                (_, Some(end)) if same_proof => return Ok(Claimed::Spent(end)),
+                (Some(_), _) if !same_proof && self.bug == Bug::SettledCountsAsHeld => return Ok(Claimed::Busy),
+                (Some(_), _) if !same_proof => return Ok(Claimed::OtherProof),
+                _ if !same_proof || at_work => return Ok(Claimed::Busy),
+                _ => {}
+            }
+            self.tokens += 1;
+            let lease = Lease { id: claim.id, token: self.tokens };
+            entry.token = self.tokens;
+            entry.given_up = false;
+            entry.claim.lease_until = claim.lease_until;
+            if self.bug == Bug::TakeoverShortensMemory {
+                entry.claim.keep_until = claim.keep_until;
+            }
+            entry.claim.keep_until = entry.claim.keep_until.max(claim.keep_until);
+            if self.bug == Bug::TakeoverReplacesRecord {
+                entry.claim.record = claim.record;
+            }
+            return Ok(match entry.settlement.clone() {
+                Some(settlement) => Claimed::Settled { lease, settlement },
+                None => Claimed::Won { lease, resumed: self.bug != Bug::NeverResumed },
+            });
+        }
+        let key = self.claimed_key(claim.proof);
+        if let Some(owner) = key.and_then(|key| self.proofs.get(&key)) {
+            let paid = self.entries.get(owner).is_none_or(|owner| owner.settlement.is_some());
+            return Ok(if paid { Claimed::OtherProof } else { Claimed::Busy });
+        }
+        if self.has(Bug::IdsAndProofsShareASpace)
+            && self.proofs.contains_key(&SpendKey::from_bytes(*claim.id.as_bytes()))
+        {
+            return Ok(Claimed::Busy);
+        }
+        if self.entries.len() >= self.capacity {
+            if !self.has(Bug::EvictsOldest) {
+                return Err(StoreErrorKind::Full.into());
+            }
+            if let Some(oldest) = self.entries.values().min_by_key(|entry| entry.token).map(|entry| entry.claim.id) {
+                self.remove(oldest);
+            }
+        }
+        self.tokens += 1;
+        let token = if self.has(Bug::TokensStartAgain) { 1 } else { self.tokens };
+        let lease = Lease { id: claim.id, token };
+        if let Some(key) = key {
+            self.proofs.insert(key, claim.id);
+        }
+        let mut claim = claim;
+        if self.has(Bug::RecordCutShort) {
+            claim.record = claim.record.iter().copied().take_while(|byte| *byte != 0).collect();
+        }
+        self.entries.insert(claim.id, Entry { claim, token, given_up: false, settlement: None, end: None });
+        Ok(Claimed::Won { lease, resumed: false })
+    }
+
+    fn fenced(&mut self, lease: Lease, unfenced: Bug) -> Result<&mut Entry, StoreError> {
+        let (bug, tokens) = (self.bug, self.tokens);
+        let entry = self.entries.get_mut(&lease.id).ok_or(StoreErrorKind::LeaseLost)?;
+        let present = entry.token == lease.token && (!entry.given_up || bug == Bug::GivenUpLeaseIsGood);
+        let unfenced = bug == unfenced && lease.token <= tokens;
+        if present || unfenced { Ok(entry) } else { Err(StoreErrorKind::LeaseLost.into()) }
+    }
+
+    pub(crate) fn renew(&mut self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let nothing = self.has(Bug::RenewDoesNothing);
+        let entry = self.fenced(lease, Bug::RenewNotFenced)?;
+        if entry.end.is_none() && !nothing {
+            entry.claim.lease_until = until;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn settle(&mut self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        let bug = self.bug;
+        let entry = self.fenced(lease, Bug::SettleNotFenced)?;
+        let proof = entry.claim.proof;
+        match &entry.settlement {
+            _ if entry.end.is_some() => return Err(StoreErrorKind::Conflict.into()),
+            Some(known) if known != settlement && bug != Bug::SettleOverwrites => {
+                return Err(StoreErrorKind::Conflict.into());
+            }
+            _ => {}
+        }
+        let mut settlement = settlement.clone();
+        if bug == Bug::PayerLost {
+            settlement.payer = None;
+        }
+        entry.settlement = Some(settlement);
+        if bug == Bug::ProofForgottenOnSettle {
+            self.proofs.remove(&proof.key());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit(&mut self, lease: Lease, end: End) -> Result<(), StoreError> {
+        let bug = self.bug;
+        let entry = self.fenced(lease, Bug::CommitNotFenced)?;
+        let proof = entry.claim.proof;
+        if entry.settlement.is_none() && bug != Bug::CommitWithoutSettlement
+            || entry.end.is_some_and(|known| known != end) && bug != Bug::CommitOverwrites
+        {
+            return Err(StoreErrorKind::Conflict.into());
+        }
+        entry.end = Some(end);
+        if bug == Bug::ProofForgottenOnCommit {
+            self.proofs.remove(&proof.key());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        let bug = self.bug;
+        let entry = self.fenced(lease, Bug::ReleaseNotFenced)?;
+        match (reason, entry.settlement.is_some(), entry.end) {
+            (Release::NotCharged, false, None) if bug == Bug::NotChargedKeepsTheProof => {
+                self.entries.remove(&lease.id);
+            }
+            (Release::NotCharged, false, None) => self.remove(lease.id),
+            (Release::Unknown, false, None) if bug == Bug::UnknownFrees => self.remove(lease.id),
+            (Release::Unknown, false, None) => entry.given_up = true,
+            (Release::Undelivered, true, None) if bug == Bug::UndeliveredFrees => self.remove(lease.id),
+            (Release::Undelivered, true, None) => entry.given_up = true,
+            (Release::Undelivered, true, Some(End::Delivered)) => {
+                if bug == Bug::NoTakeBack {
+                    return Err(StoreErrorKind::Conflict.into());
+                }
+                if bug == Bug::TakeBackLosesSettlement {
+                    entry.settlement = Some(Settlement::new("", entry.claim.now));
+                }
+                entry.end = None;
+                entry.given_up = true;
+            }
+            _ => return Err(StoreErrorKind::Conflict.into()),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unfinished(&self, page: Page) -> Vec<JournalEntry> {
+        let at_work = |entry: &Entry| !entry.given_up && page.now < entry.claim.lease_until;
+        let from = |id: ChallengeId| match page.after {
+            Some(after) if self.has(Bug::ListsFromAfter) => id >= after,
+            Some(after) => id > after,
+            None => true,
+        };
+        let early_limit = if self.has(Bug::ListLimitBeforeFilter) { page.limit } else { usize::MAX };
+        let mut entries: Vec<_> = self
+            .entries
+            .values()
+            .filter(|entry| from(entry.claim.id))
+            .take(early_limit)
+            .filter(|entry| self.has(Bug::ListsAtWork) || !at_work(entry))
+            .filter(|entry| self.has(Bug::ListsSpent) || entry.end.is_none())
+            .collect();
+        if self.has(Bug::ListsOutOfOrder) {
+            entries.sort_by_key(|entry| entry.token);
+        }
+        entries
+            .into_iter()
+            .take(page.limit)
+            .map(|entry| JournalEntry {
+                id: entry.claim.id,
+                proof: entry.claim.proof,
+                settlement: entry.settlement.clone(),
+                lease_until: entry.claim.lease_until,
+                keep_until: entry.claim.keep_until,
+                record: Arc::clone(&entry.claim.record),
+            })
+            .collect()
+    }
+}
+
+/// The maps behind a lock.
+pub(crate) struct Notebook(Mutex<Model>);
+
+impl Notebook {
+    pub(crate) fn new(capacity: usize, bug: Bug) -> Self {
+        Self(Mutex::new(Model::new(capacity, bug)))
+    }
+
+    fn with<T>(&self, step: impl FnOnce(&mut Model) -> T) -> T {
+        step(&mut self.0.lock().unwrap())
+    }
+
+    fn bug(&self) -> Bug {
+        self.with(|model| model.bug)
+    }
+
+    fn key(&self, id: ChallengeId) -> ChallengeId {
+        let mut bytes = *id.as_bytes();
+        match self.bug() {
+            Bug::KeysCutShort => bytes[8..].fill(0),
+            Bug::KeysCaseFolded => bytes.make_ascii_lowercase(),
+            _ => {}
+        }
+        ChallengeId::from_bytes(bytes)
+    }
+
+    /// The lease as the maps know it, if time has not taken it away.
+    fn lease(&self, lease: Lease) -> Result<Lease, StoreError> {
+        let lease = Lease { id: self.key(lease.id), ..lease };
+        let dead = self.with(|model| {
+            model.bug == Bug::LeaseDiesWhenExpired
+                && model.entries.get(&lease.id).is_some_and(|entry| {
+                    let latest = model.entries.values().map(|entry| entry.claim.now).max();
+                    latest.is_some_and(|latest| latest >= entry.claim.lease_until)
+                })
+        });
+        if dead { Err(StoreErrorKind::LeaseLost.into()) } else { Ok(lease) }
+    }
+}
+
+#[async_trait]
+impl NonceStore for Notebook {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        let given = claim.id;
+        let claim = Claim { id: self.key(given), ..claim };
+        let mut claimed = match self.bug() {
+            // Works on what it saw, and writes that.
+            Bug::LookThenWrite => {
+                let mut seen = self.with(|model| model.clone());
+                let claimed = seen.claim(claim)?;
+                tokio::task::yield_now().await;
+                self.with(|model| *model = seen);
+                claimed
+            }
+            // The id is claimed in one step, but the proof was looked at in another.
+            Bug::ProofLookedAtBefore => {
+                let key = claim.proof.key();
+                let owner = self.with(|model| model.proofs.get(&key).copied()).filter(|owner| *owner != claim.id);
+                tokio::task::yield_now().await;
+                self.with(|model| {
+                    let hidden = if owner.is_none() { model.proofs.remove(&key) } else { None };
+                    let claimed = model.claim(claim);
+                    if let (Some(hidden), None) = (hidden, model.proofs.get(&key)) {
+                        model.proofs.insert(key, hidden);
+                    }
+                    claimed
+                })?
+            }
+            Bug::OverfillsTogether => {
+                let full = self.with(|model| model.entries.len() >= model.capacity);
+                tokio::task::yield_now().await;
+                self.with(|model| {
+                    let capacity = std::mem::replace(&mut model.capacity, if full { 0 } else { usize::MAX });
+                    let claimed = model.claim(claim);
+                    model.capacity = capacity;
+                    claimed
+                })?
+            }
+            _ => self.with(|model| model.claim(claim))?,
+        };
+        if let Claimed::Won { lease, .. } | Claimed::Settled { lease, .. } = &mut claimed {
+            lease.id = given;
+        }
+        Ok(claimed)
+    }
+
+    async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.renew(lease, until))
+    }
+
+    async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.settle(lease, settlement))
+    }
+
+    async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.commit(lease, end))
+    }
+
+    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.release(lease, reason))
+    }
+
+    async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(self.with(|model| model.unfinished(page)))
+    }
+}

@@ -1,0 +1,80 @@
+//! Stores that are wrong in one way each, and the law that must catch them.
+
+use tower_mpp::conformance::nonce_store::{Law, Suite};
+
+use crate::model::{Bug, Notebook};
+
+/// Each wrong store with the law that is there to catch it.
+const CAUGHT: &[(Bug, Law)] = &[
+    (Bug::LookThenWrite, Law::OneWinnerPerId),
+    (Bug::ProofLookedAtBefore, Law::OneWinnerPerProof),
+    (Bug::EvictsOldest, Law::FullRefuses),
+    (Bug::OverfillsTogether, Law::RoomIsCounted),
+    (Bug::RenewNotFenced, Law::FencedRenew),
+    (Bug::SettleNotFenced, Law::FencedSettle),
+    (Bug::CommitNotFenced, Law::FencedCommit),
+    (Bug::ReleaseNotFenced, Law::FencedRelease),
+    (Bug::SpentExpiresEarly, Law::SpentIsRemembered),
+    (Bug::SpentExpiresWithTheLease, Law::SpentIsRemembered),
+    (Bug::OpenExpires, Law::OpenIsNeverForgotten),
+    (Bug::KeysCutShort, Law::ExactIds),
+    (Bug::KeysCaseFolded, Law::ExactIds),
+    (Bug::ProofsCutShort, Law::ExactProofs),
+    (Bug::IdsAndProofsShareASpace, Law::ExactProofs),
+    (Bug::LeaseEndsLate, Law::LeaseBoundary),
+    (Bug::LeaseEndsEarly, Law::LeaseBoundary),
+    (Bug::RenewDoesNothing, Law::Renewal),
+    (Bug::LeaseDiesWhenExpired, Law::ExpiredLeaseIsGood),
+    (Bug::UnknownFrees, Law::UnknownStaysHeld),
+    (Bug::NotChargedKeepsTheProof, Law::NotChargedFrees),
+    (Bug::ProofForgottenOnCommit, Law::SpentIsRemembered),
+    (Bug::ProofForgottenOnSettle, Law::Answers),
+    (Bug::TokensStartAgain, Law::TokensGrow),
+    (Bug::GivenUpLeaseIsGood, Law::GivenUpLeaseIsGone),
+    (Bug::NeverResumed, Law::Resumed),
+    (Bug::TakeoverReplacesRecord, Law::TakenOverAsItIs),
+    (Bug::TakeoverShortensMemory, Law::TakenOverAsItIs),
+    (Bug::TakeoverByAnyProof, Law::Answers),
+    (Bug::SettleOverwrites, Law::SettleAgain),
+    (Bug::CommitOverwrites, Law::CommitAgain),
+    (Bug::CommitWithoutSettlement, Law::WrongState),
+    (Bug::NoTakeBack, Law::TakeBack),
+    (Bug::TakeBackLosesSettlement, Law::TakeBack),
+    (Bug::SettledCountsAsHeld, Law::Answers),
+    (Bug::UndeliveredFrees, Law::UndeliveredStaysSettled),
+    (Bug::BoundIsGlobal, Law::BoundProofsStayLocal),
+    (Bug::ListsAtWork, Law::UnfinishedIsOpenMoney),
+    (Bug::ListsSpent, Law::UnfinishedIsOpenMoney),
+    (Bug::ListsFromAfter, Law::UnfinishedPages),
+    (Bug::ListsOutOfOrder, Law::UnfinishedPages),
+    (Bug::ListLimitBeforeFilter, Law::UnfinishedPages),
+    (Bug::RecordCutShort, Law::KeptAsGiven),
+    (Bug::PayerLost, Law::KeptAsGiven),
+];
+
+#[tokio::test]
+async fn every_wrong_store_is_caught_by_the_law_for_it() {
+    let mut escaped = Vec::new();
+    for (bug, law) in CAUGHT.iter().copied() {
+        let violations = Suite::new(move || async move { Notebook::new(1000, bug) })
+            .bounded(move |capacity| async move { Notebook::new(capacity, bug) })
+            .run()
+            .await
+            .err();
+        let broken: Vec<_> = violations.iter().flat_map(|found| found.iter()).map(|found| found.law()).collect();
+        println!("{bug:?}: {broken:?}");
+        if !broken.contains(&law) {
+            escaped.push((bug, law, broken));
+        }
+    }
+    assert!(escaped.is_empty(), "not caught: {escaped:?}");
+}
+
+#[tokio::test]
+async fn a_broken_law_is_reported_by_name_and_by_what_was_seen() {
+    let suite = Suite::new(|| async { Notebook::new(1000, Bug::LeaseEndsLate) });
+    let report = suite.run().await.unwrap_err().to_string();
+    let expected = "LeaseBoundary: A lease is at work before the instant at which it ends, and expired at that instant.\n    \
+                    at the instant at which the lease ends: claimed, and answered Busy instead of Resumed";
+    assert!(report.contains(expected), "{report}");
+}

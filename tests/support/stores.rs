@@ -1,0 +1,172 @@
+//! Journals that give way or fail where they are told to, around any other journal.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use tower_mpp::{
+    method::Settlement,
+    protocol::Timestamp,
+    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Release, StoreError, StoreErrorKind},
+};
+
+/// Gives way before and after every step of the journal inside, as one across a network does: whoever
+/// hangs up can hang up before the step, or after it has taken effect and before its answer is there.
+pub struct YieldingStore<T>(pub T);
+
+impl<T> YieldingStore<T> {
+    async fn around<R>(step: impl Future<Output = R>) -> R {
+        tokio::task::yield_now().await;
+        let result = step.await;
+        tokio::task::yield_now().await;
+        result
+    }
+}
+
+#[async_trait]
+impl<T: NonceStore> NonceStore for YieldingStore<T> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        Self::around(self.0.claim(claim)).await
+    }
+
+    async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        Self::around(self.0.renew(lease, until)).await
+    }
+
+    async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        Self::around(self.0.settle(lease, settlement)).await
+    }
+
+    async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
+        Self::around(self.0.commit(lease, end)).await
+    }
+
+    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        Self::around(self.0.release(lease, reason)).await
+    }
+
+    async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
+        self.0.unfinished(page).await
+    }
+}
+
+/// How a step fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The step never reached the journal.
+    Before,
+    /// The step took effect and its answer was lost.
+    After,
+    /// The step took effect and its answer never comes.
+    Stuck,
+}
+
+/// Which steps fail, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    /// The first step that fails, counted from 0 over all steps, or over those of one `step`.
+    pub first: usize,
+    /// How many fail from there.
+    pub length: usize,
+    /// How they fail.
+    pub fault: Broken,
+    /// Only this kind of step is counted and fails: `claim`, `renew`, `settle`, `commit`, `release`.
+    pub step: Option<&'static str>,
+}
+
+/// Fails some of the steps of the journal inside as one that cannot be reached does.
+#[derive(Clone)]
+pub struct FaultyStore<T>(Arc<Faulty<T>>);
+
+struct Faulty<T> {
+    inner: T,
+    outage: Mutex<Option<Outage>>,
+    steps: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+impl<T> FaultyStore<T> {
+    /// Fails nothing yet.
+    pub fn new(inner: T) -> Self {
+        Self(Arc::new(Faulty {
+            inner,
+            outage: Mutex::new(None),
+            steps: AtomicUsize::new(0),
+            failed: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Begins to count, and fails these steps.
+    pub fn fail(&self, outage: Outage) {
+        self.0.steps.store(0, Ordering::SeqCst);
+        self.0.failed.store(0, Ordering::SeqCst);
+        *self.0.outage.lock().unwrap() = Some(outage);
+    }
+
+    /// Fails nothing from now on.
+    pub fn heal(&self) {
+        *self.0.outage.lock().unwrap() = None;
+    }
+
+    /// How many steps failed.
+    pub fn failures(&self) -> usize {
+        self.0.failed.load(Ordering::SeqCst)
+    }
+
+    fn fault(&self, step: &str) -> Option<Broken> {
+        let outage = (*self.0.outage.lock().unwrap())?;
+        if outage.step.is_some_and(|only| only != step) {
+            return None;
+        }
+        let at = self.0.steps.fetch_add(1, Ordering::SeqCst);
+        let fails = (outage.first..outage.first.saturating_add(outage.length)).contains(&at);
+        fails.then(|| {
+            self.0.failed.fetch_add(1, Ordering::SeqCst);
+            outage.fault
+        })
+    }
+
+    async fn through<R>(&self, name: &str, step: impl Future<Output = Result<R, StoreError>>) -> Result<R, StoreError> {
+        match self.fault(name) {
+            None => step.await,
+            Some(Broken::Before) => Err(StoreErrorKind::Unavailable.into()),
+            Some(Broken::After) => {
+                let _ = step.await;
+                Err(StoreErrorKind::Unavailable.into())
+            }
+            Some(Broken::Stuck) => {
+                let _ = step.await;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<T: NonceStore> NonceStore for FaultyStore<T> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
+        self.through("claim", self.0.inner.claim(claim)).await
+    }
+
+    async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.through("renew", self.0.inner.renew(lease, until)).await
+    }
+
+    async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
+        self.through("settle", self.0.inner.settle(lease, settlement)).await
+    }
+
+    async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
+        self.through("commit", self.0.inner.commit(lease, end)).await
+    }
+
+    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+        self.through("release", self.0.inner.release(lease, reason)).await
+    }
+
+    async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
+        self.0.inner.unfinished(page).await
+    }
+}
