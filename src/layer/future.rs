@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -347,7 +347,11 @@ fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
     }
     // These are sent without their body, which then is never asked for.
     let bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    if head_only || bodyless || response.body().is_end_stream() { End::DeliveredWhole } else { End::Delivered }
+    let body = response.body();
+    let empty = body.is_end_stream()
+        || body.size_hint().exact() == Some(0)
+        || response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
 }
 
 fn finish<B>(
