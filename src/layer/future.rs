@@ -189,9 +189,9 @@ where
                         }
                         return Poll::Pending;
                     };
-                    // On an error the delivery is dropped with this future, and so given up.
-                    let response = result?;
                     let Some(delivery) = delivery.take() else { return Poll::Pending };
+                    // On an error the delivery is given up by dropping it.
+                    let response = result?;
                     let end = end_of(&response, *head_only);
                     let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
                     State::Journal {
