@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -74,7 +74,6 @@ struct Asking<S, B> {
     route: Arc<Route>,
     service: S,
     body: RequestBody<B>,
-    digest: Option<ContentDigest>,
 }
 
 /// A request whose payment is being settled.
@@ -116,10 +115,8 @@ where
         Self { state: State::Collect { body, buffer: Buffer::default(), timer: None, job } }
     }
 
-    /// Asks for the price of a request whose body nobody has to see.
-    pub(super) fn ask(route: Arc<Route>, service: S, head: Parts, body: B) -> Self {
-        let asking = Asking { route, service, body: RequestBody::untouched(body), digest: None };
-        Self { state: asking.begin(head, Bytes::new()) }
+    pub(super) fn quote(route: Arc<Route>, service: S, head: Parts, body: B) -> Self {
+        Self { state: ask(Asking { route, service, body: RequestBody::untouched(body) }, head, Bytes::new()) }
     }
 
     pub(super) fn gate(
@@ -192,9 +189,9 @@ where
                         }
                         return Poll::Pending;
                     };
-                    // On an error the delivery is dropped with this future, and so given up.
-                    let response = result?;
                     let Some(delivery) = delivery.take() else { return Poll::Pending };
+                    // On an error the delivery is given up by dropping it.
+                    let response = result?;
                     let end = end_of(&response, *head_only);
                     let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
                     State::Journal {
@@ -252,69 +249,63 @@ impl<S> Job<S> {
         S: Service<Request<RequestBody<B>>>,
     {
         let Self { route, service, head, offers } = self;
-        let digest = if route.bind_body { buffer.digest() } else { None };
+        let content = if offers.is_none() { buffer.contiguous() } else { Bytes::new() };
+        let asking = Asking { route, service, body: RequestBody::buffered(buffer) };
         match offers {
-            Some(offers) => admit(route, service, head, RequestBody::buffered(buffer), digest, offers),
-            None => {
-                let whole = buffer.contiguous();
-                Asking { route, service, body: RequestBody::buffered(buffer), digest }.begin(head, whole)
-            }
+            Some(offers) => asking.admit(head, offers),
+            None => ask(asking, head, content),
         }
     }
 }
 
-impl<S, B> Asking<S, B> {
-    fn begin(self, head: Parts, body: Bytes) -> State<S, B, S::Future, S::Response>
-    where
-        S: Service<Request<RequestBody<B>>>,
-    {
-        let pricing = Arc::clone(&self.route.pricing);
-        let limit = self.route.merchant.settings.pricing_timeout;
-        let quote = Box::pin(async move {
-            let quote = flow::within(limit, pricing.quote(&head, &body)).await;
-            (head, quote)
-        });
-        State::Quote { quote, asking: Some(self) }
-    }
+/// Looks the price up.
+fn ask<S, B>(asking: Asking<S, B>, head: Parts, content: Bytes) -> State<S, B, S::Future, S::Response>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let pricing = Arc::clone(&asking.route.pricing);
+    let limit = asking.route.merchant.settings.pricing_timeout;
+    let quote = Box::pin(async move {
+        let quote = flow::within(limit, pricing.quote(&head, &content)).await;
+        (head, quote)
+    });
+    State::Quote { quote, asking: Some(asking) }
+}
 
-    fn proceed(self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
+impl<S, B> Asking<S, B> {
+    /// The price is known.
+    fn proceed(mut self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
     {
-        let Self { route, mut service, body, digest } = self;
         let offers = match quote {
-            Some(quote) => route.quoted(quote),
+            Some(quote) => self.route.quoted(quote),
             None => {
                 tracing::error!(target: trace::TARGET, "the price took too long to look up");
                 Err(Refusal::new(RefusalKind::Unavailable))
             }
         };
         match offers {
-            Ok(Some(offers)) => admit(route, service, head, body, digest, offers),
-            Ok(None) => State::Free { future: service.call(Request::from_parts(head, body)) },
-            Err(refusal) => State::Answer { answer: Some(route.refuse(refusal, &head)) },
+            Ok(Some(offers)) => self.admit(head, offers),
+            Ok(None) => State::Free { future: self.service.call(Request::from_parts(head, self.body)) },
+            Err(refusal) => State::Answer { answer: Some(self.route.refuse(refusal, &head)) },
         }
     }
-}
 
-/// A priced request with its body at hand.
-fn admit<S, B>(
-    route: Arc<Route>,
-    service: S,
-    head: Parts,
-    body: RequestBody<B>,
-    digest: Option<ContentDigest>,
-    offers: Arc<Offers>,
-) -> State<S, B, S::Future, S::Response>
-where
-    S: Service<Request<RequestBody<B>>>,
-{
-    match route.admit(&head, &offers, digest.as_ref()) {
-        Admission::Answer(answer) => State::Answer { answer: Some(answer) },
-        Admission::Bound(bound, scope, in_flight) => {
-            let request = Request::from_parts(head, body);
-            let gate = route.gate(bound, scope, in_flight);
-            ResponseFuture::gate(route, service, request, offers, digest, gate).state
+    /// A priced request, with its body at hand where it is bound.
+    fn admit(self, head: Parts, offers: Arc<Offers>) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, service, body } = self;
+        let digest = if route.bind_body { body.digest() } else { None };
+        match route.admit(&head, &offers, digest.as_ref()) {
+            Admission::Answer(answer) => State::Answer { answer: Some(answer) },
+            Admission::Bound(bound, scope, in_flight) => {
+                let request = Request::from_parts(head, body);
+                let gate = route.gate(bound, scope, in_flight);
+                ResponseFuture::gate(route, service, request, offers, digest, gate).state
+            }
         }
     }
 }
@@ -356,7 +347,11 @@ fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
     }
     // These are sent without their body, which then is never asked for.
     let bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    if head_only || bodyless || response.body().is_end_stream() { End::DeliveredWhole } else { End::Delivered }
+    let body = response.body();
+    let empty = body.is_end_stream()
+        || body.size_hint().exact() == Some(0)
+        || response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
 }
 
 fn finish<B>(

@@ -39,6 +39,14 @@ impl<B> RequestBody<B> {
     pub(super) fn buffered(buffer: Buffer) -> Self {
         Self { kind: Kind::Buffered { buffer } }
     }
+
+    /// The digest of what was buffered; of an untouched body nothing is known.
+    pub(super) fn digest(&self) -> Option<ContentDigest> {
+        match &self.kind {
+            Kind::Untouched { .. } => None,
+            Kind::Buffered { buffer } => buffer.digest(),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
@@ -112,7 +120,7 @@ impl Buffer {
     }
 
     /// The digest of the data, or `None` when there is none: an empty body is no body, however it is framed.
-    pub(super) fn digest(&self) -> Option<ContentDigest> {
+    fn digest(&self) -> Option<ContentDigest> {
         if self.length == 0 {
             return None;
         }

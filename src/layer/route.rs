@@ -45,8 +45,10 @@ pub(super) enum Opening {
     Offers(Arc<Offers>),
     /// It costs this, and the body has to be buffered to bind it.
     Buffer(Arc<Offers>),
-    /// The price has to be asked for, once the body is buffered if it has to be.
-    Ask { buffer: bool },
+    /// The price has to be asked for, and the body has to be buffered before that.
+    AskWithBody,
+    /// The price has to be asked for, and nobody needs the body.
+    Ask,
     /// Answered before any challenge.
     Refused(Refusal),
 }
@@ -85,20 +87,16 @@ impl Route {
         if head.method == Method::OPTIONS || self.free_when.as_ref().is_some_and(|free| free(head)) {
             return Opening::Free;
         }
-        let mut priced_by_body = false;
-        let offers = match self.book.fixed() {
-            Some(offers) => Some(Arc::clone(offers)),
+        let (offers, priced_by_body) = match self.book.fixed() {
+            Some(offers) => (Some(Arc::clone(offers)), false),
             None => match self.pricing.quote_head(head) {
                 HeadQuote::Quote(quote) => match self.quoted(quote) {
-                    Ok(Some(offers)) => Some(offers),
+                    Ok(Some(offers)) => (Some(offers), false),
                     Ok(None) => return Opening::Free,
                     Err(refusal) => return Opening::Refused(refusal),
                 },
-                HeadQuote::NeedsBody => {
-                    priced_by_body = true;
-                    None
-                }
-                HeadQuote::NeedsTime => None,
+                HeadQuote::NeedsBody => (None, true),
+                HeadQuote::NeedsTime => (None, false),
             },
         };
         if self.merchant.settings.https.as_ref().is_some_and(|policy| !policy.allows(head)) {
@@ -113,7 +111,8 @@ impl Route {
         match offers {
             Some(offers) if buffer => Opening::Buffer(offers),
             Some(offers) => Opening::Offers(offers),
-            None => Opening::Ask { buffer },
+            None if buffer => Opening::AskWithBody,
+            None => Opening::Ask,
         }
     }
 

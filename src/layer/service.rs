@@ -73,10 +73,8 @@ where
             Opening::Buffer(offers) => {
                 ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, Some(offers))
             }
-            Opening::Ask { buffer: true } => {
-                ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None)
-            }
-            Opening::Ask { buffer: false } => ResponseFuture::ask(self.route.clone(), self.take_ready(), head, body),
+            Opening::AskWithBody => ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None),
+            Opening::Ask => ResponseFuture::quote(self.route.clone(), self.take_ready(), head, body),
         }
     }
 }
