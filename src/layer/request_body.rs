@@ -87,7 +87,8 @@ pub(super) struct Buffer {
     // Most bodies are one chunk, which then costs no allocation.
     first: Option<Bytes>,
     rest: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    // Boxed: they are rare, and every request carries the room for them.
+    trailers: Option<Box<HeaderMap>>,
     length: usize,
 }
 
@@ -111,7 +112,7 @@ impl Buffer {
                 if let Ok(trailers) = frame.into_trailers() {
                     match &mut self.trailers {
                         Some(known) => known.extend(trailers),
-                        none => *none = Some(trailers),
+                        none => *none = Some(Box::new(trailers)),
                     }
                 }
             }
@@ -150,7 +151,7 @@ impl Buffer {
             self.length = self.length.saturating_sub(data.len());
             return Some(Frame::data(data));
         }
-        self.trailers.take().map(Frame::trailers)
+        self.trailers.take().map(|trailers| Frame::trailers(*trailers))
     }
 
     fn is_empty(&self) -> bool {

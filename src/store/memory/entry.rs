@@ -2,36 +2,25 @@
 
 use std::sync::Arc;
 
-use super::table::Row;
+use super::table::{Fate, Millis, Row};
 use crate::{
-    protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
+    method::Settlement,
+    protocol::{ChallengeId, SpendKey, Timestamp},
     store::{Claim, End, JournalEntry, Proof},
 };
 
-/// The present instant, as leases and as rows have it.
-#[derive(Clone, Copy)]
-pub(super) struct Now {
-    pub(super) exact: Timestamp,
-    millis: i64,
-}
-
-impl From<Timestamp> for Now {
-    fn from(exact: Timestamp) -> Self {
-        Self { exact, millis: exact.unix_millis() }
-    }
-}
-
 /// An instant that never comes: what is open is not forgotten.
-const NEVER: i64 = i64::MAX;
+pub(super) const NEVER: Millis = Millis::MAX;
 
 /// A challenge that was claimed. What is needed only until it has ended is boxed, so that the many
 /// entries that are over stay small.
+///
+/// The row is due when there is something to drop: never while it is open; when the last lease is over
+/// once it has ended; and then when it may be forgotten.
 pub(super) struct Entry {
     id: ChallengeId,
     proof: Proof,
     phase: Phase,
-    /// When the entry may be forgotten, in milliseconds since the Unix epoch.
-    forget_at: i64,
     /// The token of the latest lease.
     pub(super) token: u64,
     pub(super) open: Option<Box<Open>>,
@@ -58,6 +47,11 @@ impl Open {
     pub(super) fn is_at_work(&self, now: Timestamp) -> bool {
         !self.given_up && now < self.lease_until
     }
+
+    /// When the entry may be forgotten if it has ended: not while its end can be taken back.
+    fn forget_at(&self) -> Millis {
+        ceil_millis(self.keep_until.max(self.lease_until))
+    }
 }
 
 impl Entry {
@@ -66,7 +60,6 @@ impl Entry {
             id: claim.id,
             proof: claim.proof,
             phase: Phase::Held,
-            forget_at: NEVER,
             token,
             open: Some(Box::new(Open {
                 lease_until: claim.lease_until,
@@ -105,29 +98,34 @@ impl Entry {
         }
     }
 
-    pub(super) fn is_forgotten(&self, now: Now) -> bool {
-        self.forget_at <= now.millis
+    /// When the entry may be forgotten in a phase, if its row is due at `due`.
+    pub(super) fn forget_at(&self, phase: Phase, due: Millis) -> Millis {
+        match (phase, &self.open) {
+            (Phase::Spent(_), Some(open)) => open.forget_at(),
+            (Phase::Spent(_), None) => due,
+            (Phase::Held | Phase::Settled, _) => NEVER,
+        }
     }
 
-    /// When the entry may be forgotten once it is in a phase. One that has ended is remembered while
-    /// its end can be taken back.
-    pub(super) fn forget_at_in(&self, phase: Phase) -> i64 {
-        match (phase, &self.open) {
-            (Phase::Spent(_), Some(open)) => ceil_millis(open.keep_until.max(open.lease_until)),
+    /// Goes on to a phase. Answers when the row is due now.
+    pub(super) fn enter(&mut self, phase: Phase) -> Millis {
+        self.phase = phase;
+        match &self.open {
+            Some(open) if !self.is_open() => ceil_millis(open.lease_until),
             _ => NEVER,
         }
     }
 
-    pub(super) fn enter(&mut self, phase: Phase, forget_at: i64) {
-        self.phase = phase;
-        self.forget_at = forget_at;
-    }
-
-    /// Drops what nobody needs when the entry has ended and its end cannot be taken back any more.
-    pub(super) fn compact(&mut self, now: Now) {
-        if !self.is_open() && self.open.as_ref().is_some_and(|open| !open.is_at_work(now.exact)) {
+    /// Its row is due: drops what nobody needs any more.
+    pub(super) fn drop_due(&mut self, now: Millis, due: Millis) -> Fate {
+        let forget_at = self.forget_at(self.phase, due);
+        if forget_at <= now {
+            return Fate::Forgotten;
+        }
+        if !self.is_open() {
             self.open = None;
         }
+        Fate::Until(forget_at)
     }
 
     /// Whether it is open and nobody is at work on it.
@@ -154,29 +152,16 @@ impl Row for Entry {
     }
 }
 
-/// An exclusive proof that was claimed.
+/// An exclusive proof that was claimed. The row is due when it may be forgotten.
 pub(super) struct Claimant {
     key: SpendKey,
     /// The token of the latest lease of the entry that it pays.
     pub(super) token: u64,
-    pub(super) spending: Spending,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spending {
-    /// Its entry is held.
-    Held,
-    /// It has paid.
-    Paid { forget_at: i64 },
 }
 
 impl Claimant {
     pub(super) fn new(key: SpendKey, token: u64) -> Self {
-        Self { key, token, spending: Spending::Held }
-    }
-
-    pub(super) fn is_forgotten(&self, now: Now) -> bool {
-        matches!(self.spending, Spending::Paid { forget_at } if forget_at <= now.millis)
+        Self { key, token }
     }
 }
 
@@ -187,7 +172,7 @@ impl Row for Claimant {
 }
 
 /// Milliseconds since the Unix epoch, rounded towards the future: nothing is forgotten early.
-fn ceil_millis(instant: Timestamp) -> i64 {
+fn ceil_millis(instant: Timestamp) -> Millis {
     let millis = instant.unix_millis();
     match Timestamp::from_unix_millis(millis) {
         Some(floor) if floor < instant => millis.saturating_add(1),

@@ -7,16 +7,16 @@ mod shards;
 mod sync;
 mod table;
 
-use std::{fmt, hash::BuildHasher as _};
+use std::fmt;
 
 use async_trait::async_trait;
 use hashbrown::DefaultHashBuilder;
 
 use self::{
-    entry::{Claimant, Entry, Now, Phase, Spending},
+    entry::{Claimant, Entry, NEVER, Phase},
     shards::{Shards, leading},
     sync::{AtomicU64, AtomicUsize, Mutex, Ordering, new_hash},
-    table::Table,
+    table::{Fate, Found, Millis, Table, code},
 };
 use super::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind};
 use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
@@ -58,6 +58,10 @@ struct Ids {
     /// How many of them are open: shards without any are not searched for unfinished ones.
     open: usize,
 }
+
+/// When the row of a proof is due while its entry is held, and while it is settled: never, either way.
+const HELD: Millis = NEVER;
+const PAID: Millis = NEVER - 1;
 
 /// At capacity a shard has half of this to this many entries: it bounds how long one claim can take,
 /// for the one that makes a table grow moves all of its rows.
@@ -113,35 +117,34 @@ impl MemoryNonceStore {
         self.ids.wrapping(self.ids.index(leading(id.as_bytes())))
     }
 
-    /// A payer has some choice in the bytes of a proof, and none in this hash.
+    /// A payer has some choice in the bytes of a proof, and none in this hash. A table uses its first and
+    /// its last bits, so those in the middle choose the shard.
     fn proofs(&self, key: SpendKey) -> &Mutex<Table<Claimant>> {
-        self.proofs.wrapping(self.proofs.index(self.hash.hash_one(key.as_bytes())))
+        self.proofs.wrapping(self.proofs.index(code(&self.hash, key.as_bytes()) << 16))
     }
 
     fn claim_now(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        let now = Now::from(claim.now);
+        let now = claim.now.unix_millis();
         match self.try_claim(claim, now) {
             Err(error) if error.kind() == StoreErrorKind::Full && self.make_room(now) => self.try_claim(claim, now),
             answer => answer,
         }
     }
 
-    fn try_claim(&self, claim: &Claim, now: Now) -> Result<Claimed, StoreError> {
+    fn try_claim(&self, claim: &Claim, now: Millis) -> Result<Claimed, StoreError> {
         let ids = &mut *self.ids(claim.id).lock();
         self.sweep(ids, ROWS_PER_CLAIM, now);
         match ids.table.get(&self.hash, claim.id.as_bytes()) {
-            Some(entry) if entry.is_forgotten(now) => self.remove(ids, claim.id),
-            Some(entry) => return self.claim_again(entry, claim),
+            Some(Found { row, due }) if row.forget_at(row.phase(), *due) <= now => self.remove(ids, claim.id),
+            Some(Found { row, .. }) => return self.claim_again(row, claim),
             None => {}
         }
         let Proof::Exclusive(key) = claim.proof else { return self.claim_new(ids, None, claim) };
         let proofs = &mut *self.proofs(key).lock();
-        proofs.sweep(&self.hash, ROWS_PER_CLAIM, |proof| !proof.is_forgotten(now));
-        match proofs.get(&self.hash, key.as_bytes()) {
-            Some(proof) if proof.is_forgotten(now) => {
-                proofs.remove(&self.hash, key.as_bytes());
-            }
-            Some(proof) if proof.spending == Spending::Held => return Ok(Claimed::Busy),
+        proofs.sweep(&self.hash, ROWS_PER_CLAIM, now, |_, _| Fate::Forgotten);
+        match proofs.get(&self.hash, key.as_bytes()).map(|found| *found.due) {
+            Some(due) if due <= now => drop(proofs.remove(&self.hash, key.as_bytes())),
+            Some(HELD) => return Ok(Claimed::Busy),
             Some(_) => return Ok(Claimed::OtherProof),
             None => {}
         }
@@ -161,9 +164,9 @@ impl MemoryNonceStore {
         }
         let lease = self.next_lease(claim.id);
         if let Some((proofs, key)) = exclusive {
-            proofs.insert(&self.hash, Claimant::new(key, lease.token));
+            proofs.insert(&self.hash, Claimant::new(key, lease.token), HELD);
         }
-        ids.table.insert(&self.hash, Entry::new(claim, lease.token));
+        ids.table.insert(&self.hash, Entry::new(claim, lease.token), NEVER);
         ids.open += 1;
         Ok(Claimed::Won { lease, resumed: false })
     }
@@ -182,7 +185,7 @@ impl MemoryNonceStore {
             return Ok(Claimed::Busy);
         };
         let lease = self.next_lease(claim.id);
-        self.with_proof(proof, token, |proof| proof.token = lease.token)?;
+        self.with_proof(proof, token, |proof| proof.row.token = lease.token)?;
         open.lease_until = claim.lease_until;
         open.given_up = false;
         open.keep_until = open.keep_until.max(claim.keep_until);
@@ -201,7 +204,7 @@ impl MemoryNonceStore {
 
     fn renew_now(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
-        let entry = self.fenced(ids, lease)?;
+        let Found { row: entry, .. } = self.fenced(ids, lease)?;
         if entry.is_open()
             && let Some(open) = &mut entry.open
         {
@@ -212,12 +215,14 @@ impl MemoryNonceStore {
 
     fn settle_now(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
-        let entry = self.fenced(ids, lease)?;
-        let (phase, Some(open)) = (entry.phase(), &mut entry.open) else { return Err(StoreErrorKind::Conflict.into()) };
+        let mut found = self.fenced(ids, lease)?;
+        let (phase, Some(open)) = (found.row.phase(), &mut found.row.open) else {
+            return Err(StoreErrorKind::Conflict.into());
+        };
         match phase {
             Phase::Held => {
                 open.settlement = Some(settlement.clone());
-                self.enter(entry, Phase::Settled)
+                self.enter(&mut found, Phase::Settled)
             }
             Phase::Settled if open.settlement.as_ref() == Some(settlement) => Ok(()),
             Phase::Settled | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
@@ -226,10 +231,10 @@ impl MemoryNonceStore {
 
     fn commit_now(&self, lease: Lease, end: End) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
-        let entry = self.fenced(ids, lease)?;
-        match entry.phase() {
+        let mut found = self.fenced(ids, lease)?;
+        match found.row.phase() {
             Phase::Settled => {
-                self.enter(entry, Phase::Spent(end))?;
+                self.enter(&mut found, Phase::Spent(end))?;
                 ids.open -= 1;
                 Ok(())
             }
@@ -240,23 +245,23 @@ impl MemoryNonceStore {
 
     fn release_now(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
-        let entry = self.fenced(ids, lease)?;
-        match (entry.phase(), reason) {
+        let mut found = self.fenced(ids, lease)?;
+        match (found.row.phase(), reason) {
             (Phase::Held, Release::NotCharged) => {
-                if let Proof::Exclusive(key) = entry.proof() {
+                if let Proof::Exclusive(key) = found.row.proof() {
                     self.proofs(key).lock().remove(&self.hash, key.as_bytes());
                 }
                 self.remove(ids, lease.id);
                 ids.open -= 1;
             }
-            (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => entry.give_up(),
+            (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => found.row.give_up(),
             (Phase::Spent(End::Delivered), Release::Undelivered) => {
                 // Without its settlement the entry cannot be delivered: the lease had ended.
-                if entry.open.is_none() {
+                if found.row.open.is_none() {
                     return Err(StoreErrorKind::LeaseLost.into());
                 }
-                self.enter(entry, Phase::Settled)?;
-                entry.give_up();
+                self.enter(&mut found, Phase::Settled)?;
+                found.row.give_up();
                 ids.open += 1;
             }
             _ => return Err(StoreErrorKind::Conflict.into()),
@@ -265,19 +270,20 @@ impl MemoryNonceStore {
     }
 
     /// The entry that a lease is for, if it is the present one.
-    fn fenced<'a>(&self, ids: &'a mut Ids, lease: Lease) -> Result<&'a mut Entry, StoreError> {
+    fn fenced<'a>(&self, ids: &'a mut Ids, lease: Lease) -> Result<Found<'a, Entry>, StoreError> {
         ids.table
             .get(&self.hash, lease.id.as_bytes())
-            .filter(|entry| entry.token == lease.token)
-            .filter(|entry| !entry.is_given_up())
+            .filter(|found| found.row.token == lease.token && !found.row.is_given_up())
             .ok_or_else(|| StoreErrorKind::LeaseLost.into())
     }
 
     /// Takes an entry and its exclusive proof to a phase.
-    fn enter(&self, entry: &mut Entry, phase: Phase) -> Result<(), StoreError> {
-        let next = entry.forget_at_in(phase);
-        self.with_proof(entry.proof(), entry.token, |proof| proof.spending = Spending::Paid { forget_at: next })?;
-        entry.enter(phase, next);
+    fn enter(&self, found: &mut Found<'_, Entry>, phase: Phase) -> Result<(), StoreError> {
+        let Found { row, due } = found;
+        // Open, though not held any more: not due before the end of all time, but told apart from `HELD`.
+        let forget_at = row.forget_at(phase, **due).min(PAID);
+        self.with_proof(row.proof(), row.token, |proof| *proof.due = forget_at)?;
+        **due = row.enter(phase);
         Ok(())
     }
 
@@ -285,10 +291,10 @@ impl MemoryNonceStore {
     ///
     /// An open entry always has its proof. One that has ended may have been forgotten, and its proof
     /// been claimed anew, while its own row is still there: then its lease is worth nothing.
-    fn with_proof(&self, proof: Proof, token: u64, change: impl FnOnce(&mut Claimant)) -> Result<(), StoreError> {
+    fn with_proof(&self, proof: Proof, token: u64, change: impl FnOnce(Found<'_, Claimant>)) -> Result<(), StoreError> {
         let Proof::Exclusive(key) = proof else { return Ok(()) };
         match self.proofs(key).lock().get(&self.hash, key.as_bytes()) {
-            Some(proof) if proof.token == token => change(proof),
+            Some(proof) if proof.row.token == token => change(proof),
             _ => return Err(StoreErrorKind::LeaseLost.into()),
         }
         Ok(())
@@ -301,17 +307,14 @@ impl MemoryNonceStore {
     }
 
     /// Looks at up to `rows` entries of a shard. Answers whether one was forgotten.
-    fn sweep(&self, ids: &mut Ids, rows: usize, now: Now) -> bool {
-        let forgotten = ids.table.sweep(&self.hash, rows, |entry| {
-            entry.compact(now);
-            !entry.is_forgotten(now)
-        });
+    fn sweep(&self, ids: &mut Ids, rows: usize, now: Millis) -> bool {
+        let forgotten = ids.table.sweep(&self.hash, rows, now, |entry, due| entry.drop_due(now, due));
         self.entries.fetch_sub(forgotten, Ordering::Relaxed);
         forgotten > 0
     }
 
     /// Searches for a forgotten entry that still has a place.
-    fn make_room(&self, now: Now) -> bool {
+    fn make_room(&self, now: Millis) -> bool {
         let start = self.hand.fetch_add(SHARDS_WHEN_FULL, Ordering::Relaxed);
         let shards = SHARDS_WHEN_FULL.min(self.ids.count());
         (0..shards).any(|step| {
