@@ -1,4 +1,4 @@
-//! Headers stay small and clean, whatever a client asks for and a merchant says.
+//! Headers stay small and clean.
 
 use super::*;
 

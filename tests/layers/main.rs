@@ -69,6 +69,8 @@ async fn buy(app: &Router, copy: impl Fn() -> Request) -> Answer {
     call(app, with_credential(copy(), &pay(&challenge))).await
 }
 
+// Who are you? comes before: what will you pay?
+
 async fn authenticate(request: Request, next: Next) -> Response {
     let values = request.headers().get_all(AUTHORIZATION);
     let known =
@@ -129,6 +131,8 @@ async fn the_service_sees_every_credential_but_the_payment() {
     }
 }
 
+// HTTPS
+
 #[tokio::test]
 async fn https_is_required_where_it_is_configured() {
     let rail = TestRail::new("demo");
@@ -182,6 +186,8 @@ async fn https_is_required_where_it_is_configured() {
     assert_eq!(rail.attempts(), 0);
     assert_eq!(call(&app, with_credential(forwarded("https")(), &credential)).await.status, 200);
 }
+
+// Browsers
 
 #[tokio::test]
 async fn a_preflight_is_not_gated_and_scripts_can_read_the_answers() {
@@ -248,6 +254,8 @@ async fn a_browser_reads_all_ways_to_pay() {
     assert_eq!(again.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(again.text().contains("Do not pay again") && !again.text().contains("Ways to pay"));
 }
+
+// What outer layers see
 
 #[tokio::test]
 async fn an_outer_layer_reads_why_a_request_was_refused_and_what_was_paid() {

@@ -1,4 +1,4 @@
-//! What is asked for, and when.
+//! Prices of all kinds.
 
 use super::*;
 
