@@ -424,6 +424,8 @@ async fn come_through(stand: &Stand, outage: Outage, lasts: Option<Duration>, po
     }
     stand.store.heal();
 
+    // Who is asked to pay can: no claim stands in the way.
+    assert!(!seen.challenged || !stand.is_listed(id).await, "{context}");
     let mut served = usize::from(seen.delivered());
     assert!(served == 0 || stand.rail.settlements_of(id) == 1, "{context}: served for nothing");
     served += stand.redeem(id, &credential).await;

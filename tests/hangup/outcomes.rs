@@ -59,10 +59,33 @@ struct Script {
     /// Money that moved, and what the merchant was told to be a first attempt after it had.
     charged: AtomicUsize,
     firsts_after_charge: AtomicUsize,
+    /// How often money began to move after the challenge had expired.
+    late_charges: AtomicUsize,
+    verified: AtomicUsize,
     clock: Arc<ManualClock>,
 }
 
 impl Scripted {
+    fn new(turns: &[Turn], clock: &Arc<ManualClock>) -> Self {
+        Self(Arc::new(Script {
+            turns: Mutex::new(turns.to_vec()),
+            charged: AtomicUsize::new(0),
+            firsts_after_charge: AtomicUsize::new(0),
+            late_charges: AtomicUsize::new(0),
+            verified: AtomicUsize::new(0),
+            clock: Arc::clone(clock),
+        }))
+    }
+
+    fn merchant(&self) -> Merchant {
+        Merchant::builder("api.example.com", tower_mpp::KeyRing::new(KEY).unwrap())
+            .method(self.clone())
+            .nonce_store(MemoryNonceStore::single_process(10))
+            .clock(Arc::clone(&self.0.clock))
+            .build()
+            .unwrap()
+    }
+
     fn turn(&self) -> Turn {
         self.0.turns.lock().unwrap().first().copied().unwrap_or(Turn::Settles)
     }
@@ -104,6 +127,7 @@ impl PaymentMethod for Scripted {
     }
 
     async fn verify(&self, _: &tower_mpp::method::Payment, attempt: Attempt) -> Result<(), VerifyError> {
+        self.0.verified.fetch_add(1, Ordering::SeqCst);
         if self.charged() && attempt == Attempt::First {
             self.0.firsts_after_charge.fetch_add(1, Ordering::SeqCst);
         }
@@ -125,7 +149,10 @@ impl PaymentMethod for Scripted {
         }
     }
 
-    async fn settle(&self, payment: &tower_mpp::method::Payment, _: Attempt) -> Result<Settlement, SettleError> {
+    async fn settle(&self, payment: &tower_mpp::method::Payment, attempt: Attempt) -> Result<Settlement, SettleError> {
+        if attempt == Attempt::First && self.0.clock.now() >= payment.expires() {
+            self.0.late_charges.fetch_add(1, Ordering::SeqCst);
+        }
         let turn = self.turn();
         self.next();
         match turn {
@@ -153,18 +180,8 @@ const BUG: &str = "a bug in a rail";
 /// Presents one credential until it is served or refused for good.
 async fn play(turns: &[Turn]) {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
-    let rail = Scripted(Arc::new(Script {
-        turns: Mutex::new(turns.to_vec()),
-        charged: AtomicUsize::new(0),
-        firsts_after_charge: AtomicUsize::new(0),
-        clock: Arc::clone(&clock),
-    }));
-    let merchant = Merchant::builder("api.example.com", tower_mpp::KeyRing::new(KEY).unwrap())
-        .method(rail.clone())
-        .nonce_store(MemoryNonceStore::single_process(10))
-        .clock(Arc::clone(&clock))
-        .build()
-        .unwrap();
+    let rail = Scripted::new(turns, &clock);
+    let merchant = rail.merchant();
     let service = merchant.charge(price()).unwrap().layer(served());
     let credential = pay_with(&ask(&service, support::get("/")).await, None, &json!({}));
 
@@ -192,7 +209,19 @@ async fn play(turns: &[Turn]) {
     }
     assert_eq!(served, usize::from(rail.charged()), "{turns:?}");
     assert_eq!(rail.0.firsts_after_charge.load(Ordering::SeqCst), 0, "{turns:?}: the rail was not told");
+    assert_eq!(rail.0.late_charges.load(Ordering::SeqCst), 0, "{turns:?}: charged after it had expired");
     assert_eq!(merchant.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_rail_is_not_asked_about_a_first_payment_that_comes_too_late() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let rail = Scripted::new(&[], &clock);
+    let service = rail.merchant().charge(price()).unwrap().layer(served());
+    let credential = pay_with(&ask(&service, support::get("/")).await, None, &json!({}));
+    clock.advance(Duration::from_secs(300));
+    call(&service, get_paid("/", &credential)).await.assert_challenged("payment-expired");
+    assert_eq!(rail.0.verified.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
