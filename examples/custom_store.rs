@@ -113,8 +113,9 @@ impl NonceStore for NotebookStore {
     async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
         println!("journal: settle {} -> {}", lease.id, settlement.reference);
         self.fenced(lease, |notebook, id| match notebook.entries.get_mut(&id) {
-            Some(entry) if entry.end.is_none() => {
-                entry.settlement.get_or_insert_with(|| settlement.clone());
+            // Again the same is a repeat of ours; anything else would be a second settlement.
+            Some(entry) if entry.end.is_none() && entry.settlement.as_ref().is_none_or(|known| known == settlement) => {
+                entry.settlement = Some(settlement.clone());
                 Ok(())
             }
             _ => Err(StoreErrorKind::Conflict.into()),
@@ -191,4 +192,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app()?).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_mpp::conformance::nonce_store::Suite;
+
+    use super::NotebookStore;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        Suite::new(|| async { NotebookStore::default() }).assert().await;
+    }
 }

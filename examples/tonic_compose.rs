@@ -6,9 +6,9 @@
 //! in the challenge binds the message: gRPC requests come without `Content-Length`, and that makes no
 //! difference. Trailers, with the status of the call, pass untouched.
 //!
-//! A call without payment is answered as HTTP is, 402 with a problem document, which gRPC libraries show
-//! as an error without details. Answers in gRPC's own form, with the challenge in the trailers, are not
-//! part of this yet.
+//! A call without payment is answered as HTTP is, 402 with a challenge and a problem document. A plain
+//! HTTP/2 client sees all of it; gRPC libraries only show an error that names the status. Answers in
+//! gRPC's own form, with the challenge where those libraries look for it, are not part of this yet.
 
 use std::error::Error;
 

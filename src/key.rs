@@ -39,6 +39,9 @@ pub enum InvalidKey {
     /// Too short to be a secret.
     #[error("a challenge key has at least {MIN_KEY_BYTES} bytes; this one has {0}")]
     TooShort(usize),
+    /// A key in a list begins or ends with white space.
+    #[error("a challenge key begins or ends with white space: remove it, also at the end of a line")]
+    Padded,
     /// The environment variable is not set or is not text.
     #[error("the environment variable {0} is not set: set it to a random text of at least {MIN_KEY_BYTES} bytes")]
     NotSet(String),
@@ -71,10 +74,10 @@ impl KeyRing {
     }
 
     /// Reads the keys from an environment variable: the bytes of the text, several keys separated by
-    /// commas, the current one first. White space around a key does not belong to it.
+    /// commas, the current one first.
     ///
     /// # Errors
-    /// [`InvalidKey`] when the variable is not set or any of its keys is too short.
+    /// [`InvalidKey`] when the variable is not set or any of its keys cannot be used.
     pub fn from_env(variable: &str) -> Result<Self, InvalidKey> {
         let text = std::env::var(variable).map_err(|_| InvalidKey::NotSet(variable.to_owned()))?;
         let text = Zeroizing::new(text);
@@ -85,9 +88,14 @@ impl KeyRing {
     /// Reads keys from a text: several keys separated by commas, the current one first.
     ///
     /// # Errors
-    /// [`InvalidKey::TooShort`] when any of them is too short.
+    /// [`InvalidKey::TooShort`] when any of them is too short, [`InvalidKey::Padded`] when any of them
+    /// begins or ends with white space: nobody could see whether that belongs to it.
     pub fn from_list(text: &str) -> Result<Self, InvalidKey> {
-        let mut keys = text.split(',').map(str::trim);
+        let padded = |key: &str| key.trim() != key;
+        if text.split(',').any(padded) {
+            return Err(InvalidKey::Padded);
+        }
+        let mut keys = text.split(',');
         let ring = Self::new(keys.next().unwrap_or_default())?;
         keys.try_fold(ring, KeyRing::previous)
     }
@@ -172,7 +180,8 @@ mod tests {
         assert_eq!(KeyRing::new("short").unwrap_err(), InvalidKey::TooShort(5));
         assert!(KeyRing::from_list(&format!("{NEW},short")).is_err());
         assert!(KeyRing::from_list(&format!("{NEW},")).is_err());
-        assert!(KeyRing::from_list(&format!("{NEW}, {OLD}")).is_ok());
+        assert!(KeyRing::from_list(&format!("{NEW},{OLD}")).is_ok());
+        assert_eq!(KeyRing::from_list(&format!("{NEW}, {OLD}")).unwrap_err(), InvalidKey::Padded);
     }
 
     #[test]

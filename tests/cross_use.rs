@@ -4,16 +4,15 @@
 
 mod support;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde_json::json;
-use support::{Handler, KEY, TestRail, ask, call, challenges, id_of, pay_with, with_credential};
-use tower::service_fn;
+use support::{Handler, KEY, TestRail, ask, call, challenges, id_of, pay_with, served, with_credential};
 use tower_layer::Layer as _;
 use tower_mpp::{
     KeyRing, ManualClock, Merchant, Payment, Price,
@@ -238,10 +237,6 @@ impl Market {
         let (thing, service) = &self.shops[at];
         ask(service, thing.request()).await
     }
-}
-
-fn served() -> Handler {
-    Handler::new(service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::from("served"))) }))
 }
 
 fn pay(challenge: &Challenge) -> HeaderValue {

@@ -38,8 +38,9 @@ use self::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long to go on with one credential whose outcome is open.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to go on with one credential whose outcome is open. A merchant may hold on to it for a
+/// minute after a connection was lost.
+const PATIENCE: Duration = Duration::from_secs(120);
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 

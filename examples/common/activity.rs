@@ -16,11 +16,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
+    time::{Instant, Sleep, sleep},
 };
 
 /// A request whose body has stopped arriving for so long is not waited for when the process ends.
 const STALLED: Duration = Duration::from_secs(1);
+
+/// For so long a client may go on sending what nobody wants any more, before its connection is cut.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Counts the requests of one connection, and those of all together.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ struct Counts {
     requests: AtomicUsize,
     /// Of these, the ones that cannot be answered yet because their body has not arrived.
     receiving: AtomicUsize,
+    /// Whether a request was answered before all of it had been read.
+    answered_early: AtomicBool,
     /// Whether bytes wait for the client to take them.
     write_blocked: AtomicBool,
     opened: Instant,
@@ -54,6 +59,7 @@ impl Counts {
             begun: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
+            answered_early: AtomicBool::new(false),
             write_blocked: AtomicBool::new(false),
             opened: Instant::now(),
             last_read: AtomicU64::new(0),
@@ -116,7 +122,9 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// There is an answer: the body of the request no longer matters.
     pub(crate) fn answered<B>(self, response: Response<B>) -> Response<ResponseBody<B>> {
-        self.receiving.end();
+        if self.receiving.end() {
+            self.receiving.counts.answered_early.store(true, Relaxed);
+        }
         response.map(|inner| ResponseBody { inner, _exchange: self })
     }
 }
@@ -135,10 +143,13 @@ struct Receiving {
 }
 
 impl Receiving {
-    fn end(&self) {
-        if self.now.swap(false, Relaxed) {
+    /// Whether this was the end.
+    fn end(&self) -> bool {
+        let ends = self.now.swap(false, Relaxed);
+        if ends {
             self.counts.receiving.fetch_sub(1, Relaxed);
         }
+        ends
     }
 }
 
@@ -205,12 +216,14 @@ pin_project! {
         #[pin]
         stream: S,
         activity: Activity,
+        // Set once our side has said that it is done.
+        linger: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, activity: Activity) -> Self {
-        Self { stream, activity }
+        Self { stream, activity, linger: None }
     }
 }
 
@@ -231,7 +244,7 @@ impl<S: AsyncRead> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.project();
         this.activity.wrote(this.stream.poll_write(cx, data))
@@ -254,7 +267,25 @@ impl<S: AsyncWrite> AsyncWrite for Watched<S> {
         self.project().stream.poll_flush(cx)
     }
 
+    /// A connection that is closed while the client still sends is reset, and then a client that writes
+    /// before it reads never sees the answer, for instance that its body is too large.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
+        let mut this = self.project();
+        if this.linger.is_none() {
+            ready!(this.stream.as_mut().poll_shutdown(cx))?;
+            if !this.activity.connection.answered_early.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut unwanted = [0; 8 * 1024];
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut unwanted);
+            let read = ready!(this.stream.as_mut().poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,6 +1,6 @@
 //! From the settings to a router.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,6 +11,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::Method;
+use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
 use tower_mpp::{KeyRing, Merchant, PaymentLayer, method::Sandbox, store::MemoryNonceStore};
 
 use super::{
@@ -31,13 +32,14 @@ pub(crate) struct App {
 
 /// Builds the gateway. Whatever can be wrong is found here.
 pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std::error::Error>> {
-    let Settings { realm, https, challenge_ttl, journal_capacity, sandbox, stripe, upstream, routes, .. } = settings;
+    let Settings { realm, https, cors, challenge_ttl, journal_capacity, sandbox, stripe, upstream, routes, .. } =
+        settings;
     let test_mode = sandbox || stripe.as_ref().is_some_and(tower_mpp::method::PaymentMethod::is_test);
     let mut builder = Merchant::builder(realm.as_str(), keys)
         .test_mode(test_mode)
         .challenge_ttl(challenge_ttl)
         .nonce_store(MemoryNonceStore::single_process(journal_capacity))
-        .expose_headers_to_browsers(true);
+        .expose_headers_to_browsers(cors.is_some());
     if let Some(policy) = https {
         builder = builder.require_https(policy);
     }
@@ -55,9 +57,19 @@ pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std:
         let path = route.path.clone();
         router = router.route(&path, serve(&merchant, route, Arc::clone(&upstream))?);
     }
-    let router = router
+    let mut router = router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
         .layer(middleware::from_fn(paths::refuse_ambiguous));
+    if let Some(origins) = cors {
+        // Answers preflights, so outside of everything else.
+        router = router.layer(
+            CorsLayer::new()
+                .allow_origin(origins)
+                .allow_methods(AllowMethods::mirror_request())
+                .allow_headers(AllowHeaders::mirror_request())
+                .max_age(Duration::from_secs(600)),
+        );
+    }
     Ok(App { router, merchant })
 }
 

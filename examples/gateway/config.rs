@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    env::VarError,
     fmt, fs,
     path::{Path, PathBuf},
 };
@@ -38,6 +39,7 @@ pub(crate) struct File {
     pub(super) data_dir: Option<PathBuf>,
     pub(super) currency: Option<String>,
     pub(super) https: Option<Https>,
+    pub(super) cors_origins: Option<Vec<String>>,
     pub(super) body_limit: Option<usize>,
     pub(super) challenge_ttl_secs: Option<u64>,
     pub(super) shutdown_secs: Option<u64>,
@@ -186,20 +188,25 @@ fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
 
 /// Where environment variables come from: the process, or a test.
 #[derive(Clone, Copy)]
-pub(crate) struct Environment<'a>(pub(super) &'a dyn Fn(&str) -> Result<String, std::env::VarError>);
+pub(crate) struct Environment<'a>(&'a dyn Fn(&str) -> Result<String, VarError>);
 
-impl Environment<'_> {
+impl<'a> Environment<'a> {
     /// That of the process.
-    pub(crate) fn of_process() -> Environment<'static> {
-        Environment(&|name| std::env::var(name))
+    pub(crate) fn of_process() -> Self {
+        Self::new(&|name| std::env::var(name))
+    }
+
+    /// Any other.
+    pub(crate) fn new(variables: &'a dyn Fn(&str) -> Result<String, VarError>) -> Self {
+        Self(variables)
     }
 
     /// A variable, if it is set.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>, ConfigError> {
         match (self.0)(name) {
             Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(ConfigError::new(name, "the value is not UTF-8 text")),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "the value is not UTF-8 text")),
         }
     }
 

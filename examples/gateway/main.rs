@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 mod app;
 #[path = "../common/mod.rs"]
-mod common;
+pub(crate) mod common;
 mod config;
 mod demo;
 mod greeting;
@@ -37,12 +37,15 @@ mod routes;
 mod settings;
 mod upstream;
 
-use self::{
+// What a test drives the gateway with.
+pub(crate) use self::{
     app::{App, app},
-    common::serve::{Leftover, Limits, serve, shutdown_signal},
     config::{ConfigError, Environment},
-    greeting::Greeting,
     settings::Settings,
+};
+use self::{
+    common::serve::{Leftover, Limits, serve, shutdown_signal},
+    greeting::Greeting,
 };
 
 /// A paid gateway in front of any HTTP API (Machine Payments Protocol, HTTP 402).
@@ -74,9 +77,6 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -88,9 +88,13 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let environment = Environment::of_process();
+    log_to_stderr(environment)?;
     let config = match arguments.config {
         Some(path) => Some(path),
-        None => environment.get("GATEWAY_CONFIG")?.map(PathBuf::from),
+        None => match environment.get("GATEWAY_CONFIG")? {
+            Some(path) if path.is_empty() => return Err("GATEWAY_CONFIG: it is empty; name a file or unset it".into()),
+            path => path.map(PathBuf::from),
+        },
     };
     let settings = Settings::load(config.as_deref(), environment)?;
     let greeting = Greeting::new(&settings);
@@ -116,5 +120,13 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             tracing::warn!(requests, payments, "ended after {:?} with work left", limits.shutdown);
         }
     }
+    Ok(())
+}
+
+fn log_to_stderr(environment: Environment<'_>) -> Result<(), ConfigError> {
+    let filter = environment.get("RUST_LOG")?.unwrap_or_else(|| "info".into());
+    let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError::new("RUST_LOG", error))?;
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
+use tower_http::cors::AllowOrigin;
 use tower_mpp::{
     HttpsPolicy, KeyRing,
     method::{PaymentMethod as _, stripe},
@@ -31,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) realm: Realm,
     pub(crate) keys: Keys,
     pub(crate) https: Option<HttpsPolicy>,
+    /// Whose scripts may call from a browser.
+    pub(crate) cors: Option<AllowOrigin>,
     pub(crate) challenge_ttl: Duration,
     pub(crate) shutdown: Duration,
     pub(crate) journal_capacity: usize,
@@ -154,6 +158,7 @@ impl Settings {
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
+            cors: file.cors_origins.map(|origins| cors(place, &origins)).transpose()?,
             realm,
             keys,
             challenge_ttl: place.seconds("challenge_ttl_secs", file.challenge_ttl_secs, 5 * MINUTE, DAY)?,
@@ -181,6 +186,23 @@ fn https(place: Place<'_>, https: Option<Https>, realm: &Realm) -> Result<Option
         Some(Https::XForwardedProto) => Ok(Some(HttpsPolicy::direct().trust_x_forwarded_proto())),
         Some(Https::Forwarded) => Ok(Some(HttpsPolicy::direct().trust_forwarded())),
     }
+}
+
+fn cors(place: Place<'_>, origins: &[String]) -> Result<AllowOrigin, ConfigError> {
+    if origins == ["*"] {
+        return Ok(AllowOrigin::any());
+    }
+    let is_origin = |origin: &&String| {
+        let parts = origin.parse::<http::Uri>().map(http::Uri::into_parts);
+        parts.is_ok_and(|parts| parts.authority.is_some_and(|host| origin.ends_with(host.as_str())))
+    };
+    let values = origins.iter().map(|origin| HeaderValue::from_str(origin).ok().filter(|_| is_origin(&origin)));
+    values.collect::<Option<Vec<_>>>().map(AllowOrigin::list).ok_or_else(|| {
+        place.error(
+            "cors_origins",
+            "write origins such as \"https://app.example.com\", without a slash at the end, or [\"*\"]",
+        )
+    })
 }
 
 /// With a file, Stripe is on when the file says so; without one, when the environment has a key.

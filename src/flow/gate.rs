@@ -1,6 +1,12 @@
 //! The gate: claim, verify, settle, journal. Everything here runs detached from the connection.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::Write as _,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Delivery, Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
@@ -10,7 +16,7 @@ use super::{
 };
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
-    protocol::ChallengeId,
+    protocol::{ChallengeId, Timestamp},
     store::{Claim, Claimed, Lease, Proof, Release, StoreError, StoreErrorKind},
 };
 
@@ -62,7 +68,9 @@ impl Gate<'_> {
         match self.claim().await? {
             Claimed::Won { lease, resumed } => {
                 let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
-                let settlement = self.keeping(lease, self.take_money(lease, attempt)).await?;
+                // Pinned here: a future that is handed on by value is kept twice.
+                let work = pin!(self.take_money(lease, attempt));
+                let settlement = self.keeping(lease, work).await?;
                 Ok((lease, settlement, false))
             }
             Claimed::Settled { lease, settlement } => Ok((lease, settlement, true)),
@@ -80,7 +88,7 @@ impl Gate<'_> {
 
     async fn claim(&self) -> Result<Claimed, Refusal> {
         let payment = &self.bound.payment;
-        let now = self.merchant.now();
+        let now = payment.now;
         let remembered = self.bound.checked.remember_for.map(|duration| now.saturating_add(duration));
         let keep_until = self.merchant.keep_until(payment.expires);
         let claim = Claim {
@@ -99,27 +107,20 @@ impl Gate<'_> {
 
     /// What somebody needs who finds the entry unfinished. Nothing secret.
     fn record(&self) -> Arc<[u8]> {
-        #[derive(serde::Serialize)]
-        struct Record<'a> {
-            method: &'a str,
-            intent: &'a str,
-            amount: crate::protocol::Amount,
-            currency: &'a str,
-            scope: &'a str,
-            expires: crate::protocol::Timestamp,
-        }
         let payment = &self.bound.payment;
         let mut json = Vec::with_capacity(192 + self.scope.len());
-        let record = Record {
-            method: payment.method.as_str(),
-            intent: self.bound.method.intent().as_str(),
-            amount: payment.amount(),
-            currency: payment.currency().as_str(),
-            scope: self.scope,
-            expires: payment.expires,
-        };
-        // Writing text and numbers into memory cannot fail.
-        let _ = serde_json::to_writer(&mut json, &record);
+        // None of these texts needs an escape: their types do not allow a character that does. Writing into
+        // memory cannot fail.
+        let _ = write!(
+            json,
+            r#"{{"method":"{}","intent":"{}","amount":"{}","currency":"{}","scope":"{}","expires":"{}"}}"#,
+            payment.method,
+            self.bound.method.intent(),
+            payment.amount(),
+            payment.currency(),
+            self.scope,
+            payment.expires,
+        );
         json.into()
     }
 
@@ -148,7 +149,9 @@ impl Gate<'_> {
                 Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
                 None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
             };
-        settlement.settled_at = self.merchant.now();
+        // Milliseconds: there are clients that cannot read more.
+        let now = self.merchant.now();
+        settlement.settled_at = Timestamp::from_unix_millis(now.unix_millis()).unwrap_or(now);
         self.journal(lease, &settlement).await?;
         Ok(settlement)
     }
@@ -212,8 +215,7 @@ impl Gate<'_> {
     }
 
     /// Renews the lease for as long as `work` takes.
-    async fn keeping<T>(&self, lease: Lease, work: impl Future<Output = T>) -> T {
-        let mut work = std::pin::pin!(work);
+    async fn keeping<T>(&self, lease: Lease, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         loop {
             if let Some(result) = within(self.merchant.settings.lease / 3, work.as_mut()).await {
                 return result;

@@ -43,28 +43,39 @@ pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>, headers: &mut HeaderMap) 
         description: terms.description,
     };
 
+    match terms.accept {
+        None => add_all(offers.list.iter(), shared, headers),
+        Some(accept) => {
+            let mut wanted: Vec<&Offer> = offers.list.iter().collect();
+            accept.arrange(&mut wanted, |offer| (offer.method.method().as_str(), offer.method.intent().as_str()));
+            add_all(wanted.into_iter(), shared, headers)
+        }
+    }
+}
+
+fn add_all<'o>(
+    wanted: impl Iterator<Item = &'o Offer> + Clone,
+    mut shared: Shared<'_>,
+    headers: &mut HeaderMap,
+) -> Option<ChallengeId> {
+    // An offer is worth more than words about it.
+    if wanted.clone().map(|offer| shared.length_with(offer)).sum::<usize>() > MAX_CHALLENGES_BYTES {
+        shared.description = "";
+    }
     let mut first = None;
     let mut room = MAX_CHALLENGES_BYTES;
-    let mut add = |offer: &Offer| {
+    for offer in wanted {
         let id = offer.slots.sign(shared.expires, shared.digest, shared.opaque);
         let text = challenge(offer, &id, &shared);
         if text.len() > room {
             tracing::warn!(target: crate::trace::TARGET, method = %offer.method.method(), "offer left out: the challenges would exceed 8 KB");
-            return;
+            continue;
         }
         room -= text.len();
         // Every part is printable ASCII by construction.
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             first.get_or_insert(id);
             headers.append(WWW_AUTHENTICATE, value);
-        }
-    };
-    match terms.accept {
-        None => offers.list.iter().for_each(&mut add),
-        Some(accept) => {
-            let mut wanted: Vec<&Offer> = offers.list.iter().collect();
-            accept.arrange(&mut wanted, |offer| (offer.method.method().as_str(), offer.method.intent().as_str()));
-            wanted.into_iter().for_each(&mut add);
         }
     }
     first
@@ -76,6 +87,15 @@ struct Shared<'a> {
     digest: &'a str,
     opaque: &'a str,
     description: &'a str,
+}
+
+impl Shared<'_> {
+    /// About the length of a challenge for an offer, and not less.
+    fn length_with(&self, offer: &Offer) -> usize {
+        const NAMES_AND_ID: usize = 100;
+        let texts = [&offer.params, self.expires, self.digest, self.opaque, self.description];
+        NAMES_AND_ID + texts.map(str::len).iter().sum::<usize>()
+    }
 }
 
 /// `2025-01-15T12:05:00Z`, with room for years of other lengths.

@@ -1,6 +1,6 @@
 //! How a request is known to have come over TLS.
 
-use http::{HeaderName, header::FORWARDED, request::Parts, uri::Scheme};
+use http::{HeaderName, header::FORWARDED, request::Parts};
 
 /// Marks a request that came over a TLS connection which this process has terminated itself. Insert it
 /// into the request's extensions where connections are accepted.
@@ -9,9 +9,9 @@ pub struct OverTls;
 
 /// When a request counts as HTTPS.
 ///
-/// By itself only what this process can see: [`OverTls`] in the extensions, or `https` in the request
-/// target (HTTP/2). Behind a proxy that terminates TLS, name the header by which it says so. Any client
-/// can send that header: name it only where the proxy always sets it.
+/// By itself only what this process knows: [`OverTls`] in the extensions. What the request target says
+/// is the client's word and counts for nothing. Behind a proxy that terminates TLS, name the header by
+/// which it says so. Any client can send that header: name it only where the proxy always sets it.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct HttpsPolicy {
@@ -41,9 +41,7 @@ impl HttpsPolicy {
     }
 
     pub(crate) fn allows(&self, head: &Parts) -> bool {
-        head.extensions.get::<OverTls>().is_some()
-            || head.uri.scheme() == Some(&Scheme::HTTPS)
-            || self.trusted.iter().any(|name| says_https(head, name))
+        head.extensions.get::<OverTls>().is_some() || self.trusted.iter().any(|name| says_https(head, name))
     }
 }
 
@@ -55,16 +53,18 @@ fn says_https(head: &Parts, name: &HeaderName) -> bool {
         .get_all(name)
         .iter()
         .flat_map(|value| value.to_str().unwrap_or("unreadable").split(','))
-        .filter_map(|element| if name == FORWARDED { forwarded_proto(element) } else { Some(element.trim()) })
+        .map(|element| if name == FORWARDED { forwarded_proto(element) } else { element.trim() })
         .peekable();
     protocols.peek().is_some() && protocols.all(|protocol| protocol.eq_ignore_ascii_case("https"))
 }
 
-fn forwarded_proto(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
+/// The protocol of one hop; nothing, which is not `https`, when the hop does not say.
+fn forwarded_proto(element: &str) -> &str {
+    let proto = element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
-    })
+    });
+    proto.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -97,14 +97,16 @@ mod tests {
         assert!(!policy.allows(&head(&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")])));
         assert!(!policy.allows(&head(&[("x-forwarded-proto", "")])));
         assert!(policy.allows(&head(&[("x-forwarded-proto", "HTTPS")])));
+        let policy = HttpsPolicy::direct().trust_forwarded();
+        assert!(!policy.allows(&head(&[("forwarded", "for=a, for=b;proto=https")])));
     }
 
     #[test]
-    fn what_this_process_sees_itself_counts() {
+    fn what_this_process_knows_itself_counts_and_what_the_client_writes_does_not() {
         let mut own = head(&[]);
         own.extensions.insert(OverTls);
         assert!(HttpsPolicy::direct().allows(&own));
-        let h2 = http::Request::get("https://api.example.com/x").body(()).unwrap().into_parts().0;
-        assert!(HttpsPolicy::direct().allows(&h2));
+        let target = http::Request::get("https://api.example.com/x").body(()).unwrap().into_parts().0;
+        assert!(!HttpsPolicy::direct().allows(&target));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -50,7 +50,7 @@ pin_project! {
         // The body is on its way into the buffer.
         Collect { #[pin] body: B, buffer: Buffer, timer: Option<Pin<Box<Sleep>>>, job: Option<Job<S>> },
         // The price is being looked up.
-        Quote { quote: QuoteFuture, buffer: Option<Buffer>, service: Option<(Arc<Route>, S)> },
+        Quote { quote: QuoteFuture, asking: Option<Asking<S, B>> },
         // The money is being taken.
         Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Paying<S, B>> },
         // The handler is at work for settled money.
@@ -67,6 +67,13 @@ struct Job<S> {
     head: Parts,
     /// `None` when the price has yet to be asked for.
     offers: Option<Arc<Offers>>,
+}
+
+/// A request whose price is being looked up.
+struct Asking<S, B> {
+    route: Arc<Route>,
+    service: S,
+    body: RequestBody<B>,
 }
 
 /// A request whose payment is being settled.
@@ -106,6 +113,10 @@ where
     pub(super) fn collect(route: Arc<Route>, service: S, head: Parts, body: B, offers: Option<Arc<Offers>>) -> Self {
         let job = Some(Job { route, service, head, offers });
         Self { state: State::Collect { body, buffer: Buffer::default(), timer: None, job } }
+    }
+
+    pub(super) fn quote(route: Arc<Route>, service: S, head: Parts, body: B) -> Self {
+        Self { state: ask(Asking { route, service, body: RequestBody::untouched(body) }, head, Bytes::new()) }
     }
 
     pub(super) fn gate(
@@ -155,12 +166,10 @@ where
                         Err(kind) => State::Answer { answer: Some(job.route.refuse(Refusal::new(kind), &job.head)) },
                     }
                 }
-                StateProj::Quote { quote, buffer, service } => {
+                StateProj::Quote { quote, asking } => {
                     let (head, quote) = ready!(quote.as_mut().poll(cx));
-                    let (Some(buffer), Some((route, service))) = (buffer.take(), service.take()) else {
-                        return Poll::Pending;
-                    };
-                    proceed_quoted(route, service, head, buffer, quote)
+                    let Some(asking) = asking.take() else { return Poll::Pending };
+                    asking.proceed(head, quote)
                 }
                 StateProj::Gate { gate, paying } => {
                     let Some(known) = paying.as_ref() else { return Poll::Pending };
@@ -180,9 +189,9 @@ where
                         }
                         return Poll::Pending;
                     };
-                    // On an error the delivery is dropped with this future, and so given up.
-                    let response = result?;
                     let Some(delivery) = delivery.take() else { return Poll::Pending };
+                    // On an error the delivery is given up by dropping it.
+                    let response = result?;
                     let end = end_of(&response, *head_only);
                     let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
                     State::Journal {
@@ -240,65 +249,63 @@ impl<S> Job<S> {
         S: Service<Request<RequestBody<B>>>,
     {
         let Self { route, service, head, offers } = self;
-        if let Some(offers) = offers {
-            return admit(route, service, head, buffer, offers);
+        let content = if offers.is_none() { buffer.contiguous() } else { Bytes::new() };
+        let asking = Asking { route, service, body: RequestBody::buffered(buffer) };
+        match offers {
+            Some(offers) => asking.admit(head, offers),
+            None => ask(asking, head, content),
         }
-        let body = buffer.contiguous();
-        let pricing = Arc::clone(&route.pricing);
-        let limit = route.merchant.settings.pricing_timeout;
-        let quote = Box::pin(async move {
-            let quote = flow::within(limit, pricing.quote(&head, &body)).await;
-            (head, quote)
-        });
-        State::Quote { quote, buffer: Some(buffer), service: Some((route, service)) }
     }
 }
 
-fn proceed_quoted<S, B>(
-    route: Arc<Route>,
-    mut service: S,
-    head: Parts,
-    buffer: Buffer,
-    quote: Option<Quote>,
-) -> State<S, B, S::Future, S::Response>
+/// Looks the price up.
+fn ask<S, B>(asking: Asking<S, B>, head: Parts, content: Bytes) -> State<S, B, S::Future, S::Response>
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    let offers = match quote {
-        Some(quote) => route.quoted(quote),
-        None => {
-            tracing::error!(target: trace::TARGET, "the price took too long to look up");
-            Err(Refusal::new(RefusalKind::Unavailable))
-        }
-    };
-    match offers {
-        Ok(Some(offers)) => admit(route, service, head, buffer, offers),
-        Ok(None) => {
-            let request = Request::from_parts(head, RequestBody::buffered(buffer));
-            State::Free { future: service.call(request) }
-        }
-        Err(refusal) => State::Answer { answer: Some(route.refuse(refusal, &head)) },
-    }
+    let pricing = Arc::clone(&asking.route.pricing);
+    let limit = asking.route.merchant.settings.pricing_timeout;
+    let quote = Box::pin(async move {
+        let quote = flow::within(limit, pricing.quote(&head, &content)).await;
+        (head, quote)
+    });
+    State::Quote { quote, asking: Some(asking) }
 }
 
-/// A priced request with its body at hand.
-fn admit<S, B>(
-    route: Arc<Route>,
-    service: S,
-    head: Parts,
-    buffer: Buffer,
-    offers: Arc<Offers>,
-) -> State<S, B, S::Future, S::Response>
-where
-    S: Service<Request<RequestBody<B>>>,
-{
-    let digest = if route.bind_body { buffer.digest() } else { None };
-    match route.admit(&head, &offers, digest.as_ref()) {
-        Admission::Answer(answer) => State::Answer { answer: Some(answer) },
-        Admission::Bound(bound, scope, in_flight) => {
-            let request = Request::from_parts(head, RequestBody::buffered(buffer));
-            let gate = route.gate(bound, scope, in_flight);
-            ResponseFuture::gate(route, service, request, offers, digest, gate).state
+impl<S, B> Asking<S, B> {
+    /// The price is known.
+    fn proceed(mut self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let offers = match quote {
+            Some(quote) => self.route.quoted(quote),
+            None => {
+                tracing::error!(target: trace::TARGET, "the price took too long to look up");
+                Err(Refusal::new(RefusalKind::Unavailable))
+            }
+        };
+        match offers {
+            Ok(Some(offers)) => self.admit(head, offers),
+            Ok(None) => State::Free { future: self.service.call(Request::from_parts(head, self.body)) },
+            Err(refusal) => State::Answer { answer: Some(self.route.refuse(refusal, &head)) },
+        }
+    }
+
+    /// A priced request, with its body at hand where it is bound.
+    fn admit(self, head: Parts, offers: Arc<Offers>) -> State<S, B, S::Future, S::Response>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        let Self { route, service, body } = self;
+        let digest = if route.bind_body { body.digest() } else { None };
+        match route.admit(&head, &offers, digest.as_ref()) {
+            Admission::Answer(answer) => State::Answer { answer: Some(answer) },
+            Admission::Bound(bound, scope, in_flight) => {
+                let request = Request::from_parts(head, body);
+                let gate = route.gate(bound, scope, in_flight);
+                ResponseFuture::gate(route, service, request, offers, digest, gate).state
+            }
         }
     }
 }
@@ -340,7 +347,11 @@ fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
     }
     // These are sent without their body, which then is never asked for.
     let bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    if head_only || bodyless || response.body().is_end_stream() { End::DeliveredWhole } else { End::Delivered }
+    let body = response.body();
+    let empty = body.is_end_stream()
+        || body.size_hint().exact() == Some(0)
+        || response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
 }
 
 fn finish<B>(

@@ -54,7 +54,8 @@ impl PaymentLayer {
         Ok(Self { route: Route::new(merchant, Arc::new(pricing), Arc::new(book)) })
     }
 
-    /// What is bought, for people. It is shown and not bound.
+    /// What is bought, for people. It is shown and not bound, and left out where the challenges would
+    /// not fit into 8 KB with it.
     pub fn description(mut self, description: impl AsRef<str>) -> Self {
         self.route.describe(description.as_ref());
         self

@@ -39,6 +39,14 @@ impl<B> RequestBody<B> {
     pub(super) fn buffered(buffer: Buffer) -> Self {
         Self { kind: Kind::Buffered { buffer } }
     }
+
+    /// The digest of what was buffered; of an untouched body nothing is known.
+    pub(super) fn digest(&self) -> Option<ContentDigest> {
+        match &self.kind {
+            Kind::Untouched { .. } => None,
+            Kind::Buffered { buffer } => buffer.digest(),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
@@ -79,7 +87,8 @@ pub(super) struct Buffer {
     // Most bodies are one chunk, which then costs no allocation.
     first: Option<Bytes>,
     rest: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    // Boxed: they are rare, and every request carries the room for them.
+    trailers: Option<Box<HeaderMap>>,
     length: usize,
 }
 
@@ -103,7 +112,7 @@ impl Buffer {
                 if let Ok(trailers) = frame.into_trailers() {
                     match &mut self.trailers {
                         Some(known) => known.extend(trailers),
-                        none => *none = Some(trailers),
+                        none => *none = Some(Box::new(trailers)),
                     }
                 }
             }
@@ -112,7 +121,7 @@ impl Buffer {
     }
 
     /// The digest of the data, or `None` when there is none: an empty body is no body, however it is framed.
-    pub(super) fn digest(&self) -> Option<ContentDigest> {
+    fn digest(&self) -> Option<ContentDigest> {
         if self.length == 0 {
             return None;
         }
@@ -142,7 +151,7 @@ impl Buffer {
             self.length = self.length.saturating_sub(data.len());
             return Some(Frame::data(data));
         }
-        self.trailers.take().map(Frame::trailers)
+        self.trailers.take().map(|trailers| Frame::trailers(*trailers))
     }
 
     fn is_empty(&self) -> bool {

@@ -45,7 +45,9 @@ pub(super) enum Opening {
     Offers(Arc<Offers>),
     /// It costs this, and the body has to be buffered to bind it.
     Buffer(Arc<Offers>),
-    /// The price has to be asked for, after buffering the body if there is one.
+    /// The price has to be asked for, and the body has to be buffered before that.
+    AskWithBody,
+    /// The price has to be asked for, and nobody needs the body.
     Ask,
     /// Answered before any challenge.
     Refused(Refusal),
@@ -85,16 +87,16 @@ impl Route {
         if head.method == Method::OPTIONS || self.free_when.as_ref().is_some_and(|free| free(head)) {
             return Opening::Free;
         }
-        let offers = match self.book.fixed() {
-            Some(offers) => Some(Arc::clone(offers)),
+        let (offers, priced_by_body) = match self.book.fixed() {
+            Some(offers) => (Some(Arc::clone(offers)), false),
             None => match self.pricing.quote_head(head) {
                 HeadQuote::Quote(quote) => match self.quoted(quote) {
-                    Ok(Some(offers)) => Some(offers),
+                    Ok(Some(offers)) => (Some(offers), false),
                     Ok(None) => return Opening::Free,
                     Err(refusal) => return Opening::Refused(refusal),
                 },
-                HeadQuote::NeedsBody => None,
-                HeadQuote::NeedsTime => None,
+                HeadQuote::NeedsBody => (None, true),
+                HeadQuote::NeedsTime => (None, false),
             },
         };
         if self.merchant.settings.https.as_ref().is_some_and(|policy| !policy.allows(head)) {
@@ -102,13 +104,14 @@ impl Route {
         }
         // A body is what the body says, not what a header says.
         let has_body = !body.is_end_stream();
-        let buffer = has_body && (self.bind_body || offers.is_none());
+        let buffer = has_body && (self.bind_body || priced_by_body);
         if buffer && declared_length(head, body) > self.body_limit as u64 {
             return Opening::Refused(Refusal::new(RefusalKind::BodyTooLarge));
         }
         match offers {
             Some(offers) if buffer => Opening::Buffer(offers),
             Some(offers) => Opening::Offers(offers),
+            None if buffer => Opening::AskWithBody,
             None => Opening::Ask,
         }
     }

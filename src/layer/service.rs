@@ -73,7 +73,8 @@ where
             Opening::Buffer(offers) => {
                 ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, Some(offers))
             }
-            Opening::Ask => ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None),
+            Opening::AskWithBody => ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, None),
+            Opening::Ask => ResponseFuture::quote(self.route.clone(), self.take_ready(), head, body),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderValue;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
 use super::{base64url, ids::MethodId, json, time::Timestamp};
@@ -75,8 +75,8 @@ impl Receipt {
         if has_reserved(extra) {
             return Err(ReceiptError::Reserved);
         }
-        let wire = Wire { status: Status::Success, method, timestamp, reference, challenge_id, extra };
         let mut json = Vec::with_capacity(256);
+        let wire = Wire { method, timestamp, reference, challenge_id, extra };
         serde_json::to_writer(&mut json, &wire).map_err(|_| ReceiptError::Json)?;
         let value = URL_SAFE_NO_PAD.encode(&json);
         if value.len() > MAX_RECEIPT_BYTES {
@@ -115,8 +115,7 @@ impl Serialize for Receipt {
         }
         let Self { method, timestamp, reference, challenge_id, extra } = self;
         let challenge_id = challenge_id.as_deref();
-        Wire { status: Status::Success, method, timestamp: *timestamp, reference, challenge_id, extra }
-            .serialize(serializer)
+        Wire { method, timestamp: *timestamp, reference, challenge_id, extra }.serialize(serializer)
     }
 }
 
@@ -137,23 +136,36 @@ fn has_reserved(extra: &Map<String, Value>) -> bool {
     RESERVED.iter().any(|name| extra.contains_key(*name))
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     Success,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A receipt from borrowed parts. (Written by hand: `serde(flatten)` costs as much as all the rest.)
 struct Wire<'a> {
-    status: Status,
     method: &'a MethodId,
     timestamp: Timestamp,
     reference: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     challenge_id: Option<&'a str>,
-    #[serde(flatten)]
     extra: &'a Map<String, Value>,
+}
+
+impl Serialize for Wire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("status", "success")?;
+        members.serialize_entry("method", self.method)?;
+        members.serialize_entry("timestamp", &self.timestamp)?;
+        members.serialize_entry("reference", self.reference)?;
+        if let Some(id) = self.challenge_id {
+            members.serialize_entry("challengeId", id)?;
+        }
+        for (name, value) in self.extra {
+            members.serialize_entry(name, value)?;
+        }
+        members.end()
+    }
 }
 
 #[derive(Deserialize)]

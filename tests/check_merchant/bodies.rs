@@ -1,9 +1,19 @@
 //! Bodies of requests, bound by digest and priced, and the body of an answer that is a stream.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::Method;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Version, header::AUTHORIZATION};
+use http_body_util::{BodyExt as _, StreamBody, combinators::BoxBody};
+use hyper::body::Frame;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -141,6 +151,49 @@ async fn a_body_of_one_mebibyte_is_bound_and_a_larger_one_is_refused() {
 }
 
 #[tokio::test]
+async fn who_writes_before_reading_still_learns_that_it_is_too_much() {
+    let program = Program::start().await;
+    for framing in ["Content-Length: 8388608", "Transfer-Encoding: chunked"] {
+        let mut wire = program.wire(&format!("POST /demo HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")).await;
+        if framing.starts_with("Transfer") {
+            wire.send("800000\r\n").await;
+        }
+        wire.send(&"x".repeat(8 * MIB)).await;
+        assert_eq!(wire.answer().await.status, 413, "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn http2_makes_no_difference() {
+    let program = Program::start().await;
+    let client: Client<_, BoxBody<Bytes, Infallible>> =
+        Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let post = async |body: &'static str, credential: Option<&HeaderValue>| {
+        // Without a length.
+        let frames = body.split_inclusive(' ').map(|part| Ok(Frame::data(Bytes::from(part))));
+        let mut request = Request::post(format!("http://{}/demo", program.address));
+        if let Some(credential) = credential {
+            request = request.header(AUTHORIZATION, credential);
+        }
+        let body = StreamBody::new(futures_util::stream::iter(frames)).boxed();
+        soon(client.request(request.body(body).unwrap())).await.unwrap()
+    };
+    let asked = post("one two", None).await;
+    assert_eq!((asked.version(), asked.status().as_u16()), (Version::HTTP_2, 402));
+    let challenge = challenge(asked.headers());
+    assert_eq!(challenge.digest, digest("one two"));
+    let credential = pay_with(&challenge, None, &ok());
+    assert_eq!(post("one three", Some(&credential)).await.status(), 402);
+    assert_eq!(post("one two", Some(&credential)).await.status(), 200);
+    assert_eq!(post("one two", Some(&credential)).await.status(), 403);
+
+    // The connection is idle, and not waited for.
+    let started = Instant::now();
+    assert_eq!(program.stop().await.code, Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_stream_begins_with_the_receipt_and_ends_with_it() {
     let program = Program::start().await;
     let credential = program.credential("/stream", &ok()).await;
@@ -175,7 +228,6 @@ async fn a_stream_begins_with_the_receipt_and_ends_with_it() {
         assert_eq!((&event["n"], &event["route"]), (&json!(index + 1), &json!("/stream")));
         assert_eq!(event["run"], events[0].1["run"]);
     }
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let in_head: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(receipt).unwrap()).unwrap();
     assert_eq!(events[3], (Some("payment-receipt".to_owned()), in_head));
     assert_eq!(program.runs("/stream").await, 1);

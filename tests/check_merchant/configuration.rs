@@ -82,7 +82,8 @@ async fn a_value_that_cannot_be_used_ends_the_program() {
 
 #[tokio::test]
 async fn realm_and_life_are_those_of_the_environment() {
-    let program = Program::with(&[("REALM", "api.example.com"), ("CHALLENGE_TTL_SECS", "1")]).await;
+    let program =
+        Program::with(&[("STORE", "memory"), ("REALM", "api.example.com"), ("CHALLENGE_TTL_SECS", "1")]).await;
     let challenge = program.challenge("/demo").await;
     assert_eq!(challenge.realm, "api.example.com");
     let credential = pay_with(&challenge, None, &ok());

@@ -231,6 +231,25 @@ async fn of_64_challenges_one_proof_pays_one() {
 }
 
 #[tokio::test]
+async fn who_hangs_up_loses_nothing() {
+    let program = Program::start().await;
+    // While it is settled, and while the handler runs.
+    for query in ["settle_ms=500", "ms=500"] {
+        let before = program.settlements().await;
+        let credential = program.credential("/demo", &ok()).await;
+        let request =
+            format!("GET /demo?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\r\n", credential.to_str().unwrap());
+        let wire = program.wire(&request).await;
+        sleep(Duration::from_millis(200)).await;
+        drop(wire);
+        sleep(Duration::from_millis(800)).await;
+        assert_eq!(program.settlements().await, before + 1, "{query}");
+        assert_eq!(program.pay("/demo", &credential).await.status, 200, "{query}");
+        assert_eq!(program.settlements().await, before + 1, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_that_are_none() {
     let program = Program::start().await;
     let garbage = HeaderValue::from_static("Payment bm90IGpzb24");

@@ -19,6 +19,11 @@ use super::{Answer, challenge};
 pub type Handler<B = Full<Bytes>, R = Full<Bytes>, E = Infallible> =
     BoxCloneSyncService<Request<RequestBody<B>>, Response<R>, E>;
 
+/// Answers `served`.
+pub fn served<B: 'static>() -> Handler<B> {
+    Handler::new(tower::service_fn(|_| async { Ok(Response::new(Full::from("served"))) }))
+}
+
 /// A request with a whole body.
 pub fn request(method: Method, path: &str, body: &'static str) -> Request<Full<Bytes>> {
     Request::builder().method(method).uri(path).body(Full::from(body)).unwrap()

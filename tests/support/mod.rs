@@ -17,7 +17,7 @@ pub use self::{
     local::*,
     rail::TestRail,
     server::*,
-    stores::{Broken, FaultyStore, Outage, YieldingStore},
+    stores::{Broken, FaultyStore, Outage, YIELDS, YieldingStore, give_way},
 };
 
 use tower_mpp::{KeyRing, Merchant, MerchantBuilder, store::MemoryNonceStore};

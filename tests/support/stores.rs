@@ -12,15 +12,26 @@ use tower_mpp::{
     store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Release, StoreError, StoreErrorKind},
 };
 
+/// How often it takes to be seen waiting: who puts a limit on the time of a step polls it once more when
+/// it does not end at once, and limits can stand in each other.
+pub const YIELDS: usize = 4;
+
+/// Lets everybody else have their turn.
+pub async fn give_way(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Gives way before and after every step of the journal inside, as one across a network does: whoever
 /// hangs up can hang up before the step, or after it has taken effect and before its answer is there.
 pub struct YieldingStore<T>(pub T);
 
 impl<T> YieldingStore<T> {
     async fn around<R>(step: impl Future<Output = R>) -> R {
-        tokio::task::yield_now().await;
+        give_way(YIELDS).await;
         let result = step.await;
-        tokio::task::yield_now().await;
+        give_way(YIELDS).await;
         result
     }
 }

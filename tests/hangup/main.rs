@@ -2,6 +2,8 @@
 //! at most once, the journal knows of it, and what was paid for is delivered once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod leases;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -67,7 +69,7 @@ struct Plan {
 }
 
 const PLAN: Plan =
-    Plan { token: "ok", does: Does::Serve, upload: false, slow_price: false, rail_yields: 1, slow_store: true };
+    Plan { token: "ok", does: Does::Serve, upload: false, slow_price: false, rail_yields: YIELDS, slow_store: true };
 
 /// A merchant with one route, without a socket.
 struct Stand {
@@ -253,7 +255,7 @@ async fn handle(request: Request<RequestBody<Frames>>, does: Does) -> Result<Res
     assert!(!request.headers().contains_key(AUTHORIZATION));
     let uploaded = request.into_body().collect().await?.to_bytes();
     assert!(uploaded.is_empty() || uploaded == "one two three");
-    yield_now().await;
+    give_way(2).await;
     let body = Frames::of(["first", "second"]).chunked().waiting();
     let (status, body) = match does {
         Does::Serve => (200, body),
@@ -316,7 +318,7 @@ async fn hang_up_everywhere(plan: Plan) {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_at_any_point_loses_nothing() {
-    for (rail_yields, slow_store) in [(0, false), (0, true), (1, false), (1, true), (2, true)] {
+    for (rail_yields, slow_store) in [(0, false), (0, true), (1, false), (YIELDS, false), (YIELDS, true)] {
         for (upload, slow_price) in [(false, false), (true, false), (false, true), (true, true)] {
             hang_up_everywhere(Plan { rail_yields, slow_store, upload, slow_price, ..PLAN }).await;
         }
@@ -326,7 +328,7 @@ async fn a_client_that_hangs_up_at_any_point_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_on_a_handler_that_fails_loses_nothing() {
     for does in [Does::ServeNothing, Does::Fail, Does::Error, Does::BreakEarly, Does::BreakLate] {
-        for (rail_yields, slow_store) in [(0, false), (1, true)] {
+        for (rail_yields, slow_store) in [(0, false), (YIELDS, true)] {
             hang_up_everywhere(Plan { does, rail_yields, slow_store, ..PLAN }).await;
         }
     }
@@ -388,8 +390,8 @@ async fn a_client_that_hangs_up_on_a_refusal_leaves_no_claim_behind() {
 const FAULTS: [Broken; 3] = [Broken::Before, Broken::After, Broken::Stuck];
 
 /// Sends one request through an outage of the journal, hangs up after some polls, and asserts that in the end everything was
-/// charged once and served once. Returns how many steps failed.
-async fn come_through(stand: &Stand, outage: Outage, lasts: Option<Duration>, polls: usize) -> usize {
+/// charged once and served once. Returns how many steps failed, and whether the client stayed to the end.
+async fn come_through(stand: &Stand, outage: Outage, lasts: Option<Duration>, polls: usize) -> (usize, bool) {
     let context = format!("{:?}, {outage:?}, {polls} polls", stand.plan);
     let challenge = stand.challenge().await;
     let id = id_of(&challenge);
@@ -421,7 +423,7 @@ async fn come_through(stand: &Stand, outage: Outage, lasts: Option<Duration>, po
     assert_eq!((served, stand.rail.settlements_of(id)), (1, 1), "{context}");
     assert_eq!(stand.redeem(id, &credential).await, 0, "{context}");
     assert!(!stand.is_listed(id).await, "{context}");
-    stand.store.failures()
+    (stand.store.failures(), seen.ended)
 }
 
 /// All kinds of payments that a journal may fail.
@@ -439,7 +441,7 @@ async fn a_journal_that_fails_at_any_step_neither_charges_twice_nor_loses_a_paym
             for length in [1, 2, 3, 4, 6] {
                 for first in 0.. {
                     let outage = Outage { first, length, fault, step: None };
-                    if come_through(&Stand::open(plan), outage, None, usize::MAX).await == 0 {
+                    if come_through(&Stand::open(plan), outage, None, usize::MAX).await.0 == 0 {
                         assert!(first >= 2);
                         break;
                     }
@@ -455,9 +457,15 @@ async fn a_client_that_hangs_up_while_the_journal_fails_loses_nothing() {
         for fault in FAULTS {
             for first in 0.. {
                 let mut failed = 0;
-                for polls in 0..40 {
+                // As far as an exchange goes that does not have to wait for time to pass.
+                for polls in 0..50 {
+                    let stand = Stand::open(Plan { rail_yields: 0, ..plan });
                     let outage = Outage { first, length: 1, fault, step: None };
-                    failed += come_through(&Stand::open(plan), outage, None, polls).await;
+                    let (failures, ended) = come_through(&stand, outage, None, polls).await;
+                    failed += failures;
+                    if ended {
+                        break;
+                    }
                 }
                 if failed == 0 {
                     break;
@@ -473,7 +481,7 @@ async fn a_journal_that_is_away_for_half_a_minute_is_waited_for() {
         for fault in FAULTS {
             for first in 0.. {
                 let outage = Outage { first, length: usize::MAX, fault, step: None };
-                if come_through(&Stand::open(plan), outage, Some(Duration::from_secs(30)), usize::MAX).await == 0 {
+                if come_through(&Stand::open(plan), outage, Some(Duration::from_secs(30)), usize::MAX).await.0 == 0 {
                     break;
                 }
             }
@@ -503,145 +511,4 @@ async fn a_journal_that_fails_a_redelivery_does_not_lose_the_payment() {
             }
         }
     }
-}
-
-/// A journal whose leases go with the runtime's clock, and a rail or a handler that takes ten seconds.
-struct Slow {
-    rail: TestRail,
-    store: Store,
-    merchant: Merchant,
-    service: Payment<Handler>,
-}
-
-impl Slow {
-    fn open(rail_takes: Duration, first_handler_takes: Duration) -> Self {
-        let rail = TestRail::new("demo").delay(rail_takes);
-        let store = FaultyStore::new(Arc::new(MemoryNonceStore::single_process(1000)));
-        let merchant = builder(&rail)
-            .clock(RuntimeClock::start())
-            .nonce_store(store.clone())
-            .lease(Duration::from_secs(1))
-            .build()
-            .unwrap();
-        let handled = Arc::new(AtomicUsize::new(0));
-        let handler = service_fn(move |_| {
-            let first = handled.fetch_add(1, Ordering::SeqCst) == 0;
-            async move {
-                if first {
-                    tokio::time::sleep(first_handler_takes).await;
-                }
-                Ok(Response::new("served".into()))
-            }
-        });
-        let service = merchant.charge(price()).unwrap().layer(Handler::new(handler));
-        Self { rail, store, merchant, service }
-    }
-
-    async fn credential(&self) -> HeaderValue {
-        pay_with(&ask(&self.service, support::get("/")).await, None, &json!({"token": "ok"}))
-    }
-
-    fn send(&self, credential: &HeaderValue) -> tokio::task::JoinHandle<Answer> {
-        let (service, credential) = (self.service.clone(), credential.clone());
-        tokio::spawn(async move { call(&service, get_paid("/", &credential)).await })
-    }
-}
-
-const TEN_SECONDS: Duration = Duration::from_secs(10);
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_is_renewed_for_as_long_as_rail_or_handler_take() {
-    for (rail, handler) in [(TEN_SECONDS, Duration::ZERO), (Duration::ZERO, TEN_SECONDS)] {
-        let slow = Slow::open(rail, handler);
-        let credential = slow.credential().await;
-        let first = slow.send(&credential);
-        for _ in 0..19 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let second = slow.send(&credential).await.unwrap();
-            assert_eq!(second.status, 409);
-            second.assert_no_challenge();
-        }
-        assert_eq!(first.await.unwrap().status, 200);
-        assert_eq!((slow.rail.settlements(), slow.rail.attempts()), (1, 1));
-        assert_eq!(slow.send(&credential).await.unwrap().status, 403);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_has_lost_the_lease_delivers_nothing() {
-    // The journal takes no renewals, so that a second request takes over while the first is at work.
-    for (rail, handler) in [(TEN_SECONDS, Duration::ZERO), (Duration::ZERO, TEN_SECONDS)] {
-        let slow = Slow::open(rail, handler);
-        slow.store.fail(Outage { first: 0, length: usize::MAX, fault: Broken::Before, step: Some("renew") });
-        let credential = slow.credential().await;
-        let first = slow.send(&credential);
-        tokio::time::sleep(Duration::from_millis(900)).await;
-        assert_eq!(slow.send(&credential).await.unwrap().status, 409);
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let second = slow.send(&credential);
-        let first = first.await.unwrap();
-        assert_eq!(first.status, 503);
-        first.assert_no_challenge();
-        assert_eq!(second.await.unwrap().status, 200);
-        assert_eq!(slow.rail.settlements(), 1);
-        slow.merchant.drain().await;
-        assert_eq!(slow.send(&credential).await.unwrap().status, 403);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn drain_waits_for_a_settlement_whose_client_has_gone() {
-    let slow = Slow::open(TEN_SECONDS, Duration::ZERO);
-    let credential = slow.credential().await;
-    assert!(timeout(Duration::from_secs(1), slow.merchant.drain()).await.is_ok(), "there was nothing to wait for");
-    let client = slow.send(&credential);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    client.abort();
-    assert!(client.await.is_err());
-    assert_eq!((slow.merchant.in_flight(), slow.rail.settlements()), (1, 0));
-    assert!(timeout(Duration::from_secs(5), slow.merchant.drain()).await.is_err(), "the money is on its way");
-    assert_eq!(slow.merchant.in_flight(), 1);
-    slow.merchant.drain().await;
-    assert_eq!((slow.merchant.in_flight(), slow.rail.settlements()), (0, 1));
-    // A merchant that has been drained goes on when asked.
-    assert_eq!(slow.send(&credential).await.unwrap().status, 200);
-    assert_eq!(slow.rail.settlements(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn drain_waits_for_a_handler_and_for_an_answer_that_has_not_begun_to_leave() {
-    let slow = Slow::open(Duration::ZERO, TEN_SECONDS);
-    let credential = slow.credential().await;
-    let answer = slow.service.clone().oneshot(get_paid("/", &credential));
-    let answer = tokio::spawn(answer);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(slow.merchant.in_flight(), 1);
-    let answer = answer.await.unwrap().unwrap();
-    assert!(timeout(Duration::from_secs(1), slow.merchant.drain()).await.is_err());
-    drop(answer);
-    slow.merchant.drain().await;
-    assert_eq!(slow.merchant.in_flight(), 0);
-    assert_eq!(slow.send(&credential).await.unwrap().status, 200);
-}
-
-#[tokio::test]
-async fn a_socket_that_closes_while_the_money_moves_loses_nothing() {
-    use tokio::io::AsyncWriteExt as _;
-    let rail = TestRail::new("demo").delay(Duration::from_millis(300));
-    let merchant = merchant(&rail);
-    let layer = merchant.charge(price()).unwrap();
-    let server = Server::start(Router::new().route("/", routing::get(|| async { "served" }).route_layer(layer))).await;
-    let credential = pay_with(&challenge(&server.get("/").await.headers), None, &json!({"token": "ok"}));
-    let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\n\r\n", credential.to_str().unwrap());
-    socket.write_all(head.as_bytes()).await.unwrap();
-    while rail.attempts() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    drop(socket);
-    merchant.drain().await;
-    assert_eq!(rail.settlements(), 1);
-    let answer = server.get_paid("/", &credential).await;
-    assert_eq!((answer.status.as_u16(), answer.text()), (200, "served"));
-    assert_eq!(rail.settlements(), 1);
 }

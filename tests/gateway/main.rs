@@ -1,0 +1,17 @@
+//! The gateway and the agent: as modules over sockets, and as the programs that people run.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../../examples/gateway/main.rs"]
+#[allow(dead_code, reason = "a test does not need all of the program")]
+mod gateway;
+#[path = "../support/stripe.rs"]
+mod stripe;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agent;
+mod config;
+mod harness;
+mod program;
+mod proxy;
+mod shutdown;
