@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::table::{Fate, Millis, Row};
 use crate::{
-    method::Settlement,
-    protocol::{ChallengeId, SpendKey, Timestamp},
+    protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
     store::{Claim, End, JournalEntry, Proof},
 };
 
