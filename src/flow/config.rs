@@ -85,14 +85,16 @@ pub enum ConfigError {
     },
     /// A price that none of the rails can take.
     #[error(
-        "charge: no configured payment method can take {price}; it may be below the minimum of the rail or in a currency that it does not take"
+        "charge: no configured payment method can take {price}, which may be below its minimum or in a currency that it does not take; change the price, or add a method"
     )]
     NoOffer {
         /// The price.
         price: String,
     },
     /// A price for a rail that is not there.
-    #[error("charge: there is a price for {0}, which is not a payment method of this merchant")]
+    #[error(
+        "charge: there is a price for {0}, which is not a payment method of this merchant; add it with .method(..), or remove its price"
+    )]
     UnknownMethod(MethodId),
 }
 
