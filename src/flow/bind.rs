@@ -57,7 +57,9 @@ pub(crate) fn bind(
     }
     let now = merchant.now();
     if now >= merchant.redeemable_until(expires) {
-        return Err(Refusal::new(RefusalKind::PaymentExpired).of(id));
+        // The journal is not asked any more, so nothing is said about what was charged before.
+        let detail = "The challenge expired too long ago to be redeemed.";
+        return Err(Refusal::detailed(RefusalKind::PaymentExpired, detail).of(id));
     }
 
     let payment = Payment {

@@ -54,7 +54,7 @@ pub enum RefusalKind {
     ProofUsed,
     /// 503: nobody knows yet whether money moved.
     OutcomeUnknown,
-    /// 503: the journal or a rail is down, or there is too much at work. Nothing was charged.
+    /// 503: the journal or a rail is down, or there is too much at work. Nothing was charged now.
     Unavailable,
     /// 413: the body is larger than what may be buffered.
     BodyTooLarge,
@@ -137,7 +137,7 @@ impl RefusalKind {
             Self::OutcomeUnknown => {
                 "The outcome of the payment is not known yet. Repeat the request with the same credential; it is not charged twice."
             }
-            Self::Unavailable => "Payments cannot be processed at the moment. Nothing was charged.",
+            Self::Unavailable => "Payments cannot be processed at the moment. Nothing was charged now.",
             Self::BodyTooLarge => "The request body is larger than what can be bound to a payment.",
             Self::BodyTimeout => "The request body did not arrive in time.",
             Self::BodyUnreadable => "The request body broke off.",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod leases;
+mod outcomes;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -88,11 +89,19 @@ struct Seen {
     status: Option<StatusCode>,
     challenged: bool,
     chunks: usize,
+    text: String,
     /// There is nothing more to see.
     ended: bool,
 }
 
 impl Seen {
+    /// Asserts that nobody is told to pay, or told that nothing was taken, when something was.
+    #[track_caller]
+    fn assert_honest(&self, charged: usize, context: &str) {
+        assert!(!self.challenged || charged == 0, "{context}: asked to pay what was paid");
+        assert!(!self.text.contains("Nothing was charged.") || charged == 0, "{context}: {}", self.text);
+    }
+
     /// Whether anything of what was paid for has left.
     fn delivered(&self) -> bool {
         self.status == Some(StatusCode::NO_CONTENT) || self.chunks > 0 && self.status == Some(StatusCode::OK)
@@ -197,7 +206,10 @@ impl Stand {
         let mut body = Box::pin(response.into_body());
         while polls.next().is_some() {
             match poll!(body.frame()) {
-                std::task::Poll::Ready(Some(Ok(_))) => seen.chunks += 1,
+                std::task::Poll::Ready(Some(Ok(frame))) => {
+                    seen.chunks += 1;
+                    seen.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+                }
                 std::task::Poll::Ready(Some(Err(_)) | None) => return Seen { ended: true, ..seen },
                 std::task::Poll::Pending => {}
             }
@@ -230,7 +242,7 @@ impl Stand {
     async fn redeem(&self, id: ChallengeId, credential: &HeaderValue) -> usize {
         for _ in 0..10 {
             let seen = self.send(credential).await;
-            assert!(!seen.challenged || self.rail.settlements_of(id) == 0, "asked to pay what was paid");
+            seen.assert_honest(self.rail.settlements_of(id), "again");
             match seen.status.map(|status| status.as_u16()) {
                 Some(200 | 204) if seen.delivered() => return 1,
                 Some(402 | 403) => return 0,
@@ -405,7 +417,7 @@ async fn come_through(stand: &Stand, outage: Outage, lasts: Option<Duration>, po
         })
     });
     let seen = stand.send_and_hang_up(&credential, polls, false).await;
-    assert!(!seen.challenged || stand.rail.settlements_of(id) == 0, "{context}: asked to pay what was paid");
+    seen.assert_honest(stand.rail.settlements_of(id), &context);
     stand.settle_down().await;
     if let Some(end) = end {
         end.await.unwrap();
@@ -500,7 +512,7 @@ async fn a_journal_that_fails_a_redelivery_does_not_lose_the_payment() {
                 stand.settle_down().await;
                 stand.store.fail(Outage { first, length: 1, fault, step: None });
                 let seen = stand.send(&credential).await;
-                assert!(!seen.challenged);
+                seen.assert_honest(1, &format!("{does:?} {fault:?} {first}"));
                 stand.settle_down().await;
                 stand.store.heal();
                 let served = usize::from(seen.delivered()) + stand.redeem(id, &credential).await;
@@ -511,4 +523,19 @@ async fn a_journal_that_fails_a_redelivery_does_not_lose_the_payment() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_too_late_is_not_told_that_nothing_was_charged() {
+    let stand = Stand::open(Plan { does: Does::Fail, ..PLAN });
+    let (id, credential) = stand.credential().await;
+    assert!(!stand.send(&credential).await.delivered());
+    // Beyond expiry and grace.
+    stand.clock.advance(Duration::from_secs(300 + 600));
+    let late = stand.send(&credential).await;
+    assert_eq!(late.status, Some(StatusCode::PAYMENT_REQUIRED));
+    assert!(late.text.contains("too long ago") && !late.text.contains("charged"), "{}", late.text);
+    // It is not lost: the journal lists it for a refund.
+    assert!(stand.is_listed(id).await);
+    assert_eq!(stand.rail.settlements_of(id), 1);
 }
