@@ -189,7 +189,8 @@ impl Problem {
     /// Writes the body, with one allocation unless there are additional members.
     pub fn to_json(&self) -> Vec<u8> {
         let (uri, title) = (self.kind.uri(), self.title());
-        let mut out = Vec::with_capacity(self.size());
+        let escapes = self.escapes();
+        let mut out = Vec::with_capacity(self.size(escapes));
         out.extend_from_slice(br#"{"type":""#);
         out.extend_from_slice(uri.as_bytes());
         out.extend_from_slice(br#"","title":""#);
@@ -197,7 +198,13 @@ impl Problem {
         out.extend_from_slice(br#"","status":"#);
         push_json(&mut out, &self.status);
         out.extend_from_slice(br#","detail":"#);
-        push_json(&mut out, &*self.detail);
+        if escapes == 0 {
+            out.push(b'"');
+            out.extend_from_slice(self.detail.as_bytes());
+            out.push(b'"');
+        } else {
+            push_json(&mut out, &*self.detail);
+        }
         if let Some(id) = &self.challenge_id {
             out.extend_from_slice(br#","challengeId":""#);
             out.extend_from_slice(id.encode(&mut [0; 43]).as_bytes());
@@ -215,11 +222,15 @@ impl Problem {
         out
     }
 
+    /// How many characters of the detail cannot stand in JSON as they are.
+    fn escapes(&self) -> usize {
+        self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count()
+    }
+
     /// Bytes of the body at most, without additional members.
-    fn size(&self) -> usize {
+    fn size(&self, escapes: usize) -> usize {
         // Exact for a text without escapes: a buffer that is just full becomes a body without another
         // allocation. An escaped character takes six bytes at most.
-        let escapes = self.detail.bytes().filter(|b| matches!(b, ..b' ' | b'"' | b'\\')).count();
         let id = self.challenge_id.map_or(0, |_| r#","challengeId":"""#.len() + ChallengeId::TEXT_LEN);
         r#"{"type":"","title":"","status":402,"detail":""}"#.len()
             + self.kind.uri().len()
@@ -284,8 +295,8 @@ mod tests {
                 let problem = Problem::new(kind, detail).status(599);
                 for problem in [problem.clone(), problem.challenge_id(ChallengeId::from_bytes([7; 32]))] {
                     let json = problem.to_json();
-                    assert!(json.len() <= problem.size(), "{kind:?} {detail:?}");
-                    assert!(!exact || json.len() == problem.size(), "{kind:?} {detail:?}");
+                    assert!(json.len() <= problem.size(problem.escapes()), "{kind:?} {detail:?}");
+                    assert!(!exact || json.len() == problem.size(problem.escapes()), "{kind:?} {detail:?}");
                     let value: Value = serde_json::from_slice(&json).unwrap();
                     assert_eq!(value["detail"], json!(detail));
                     assert_eq!(value["type"], json!(kind.uri()));

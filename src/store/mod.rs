@@ -56,7 +56,8 @@ use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 ///   the same id, even if the entry was absent in between. `renew`, `settle`, `commit` and `release`
 ///   change nothing and fail with [`StoreErrorKind::LeaseLost`] unless the token is the entry's present
 ///   one. An expired lease that nobody has taken over is still good; one that was given up is not.
-/// * **Leases.** A lease that ends at instant `t` is at work before `t` and expired at `t`.
+/// * **Leases.** A lease that ends at instant `t` is at work before `t` and expired at `t`. A store may keep
+///   instants in whole milliseconds, as long as nothing ends or is forgotten earlier by that.
 /// * **Taken over as it is.** A claim that takes an entry over finds its settlement and leaves its
 ///   record; it may prolong `keep_until` and never shortens it.
 /// * **Nothing is forgotten early.** Entries that are `Held` or `Settled` are open money: they are

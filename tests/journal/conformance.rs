@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tower_mpp::{
-    conformance::nonce_store::{Replicas, Suite},
+    conformance::nonce_store::{Law, Replicas, Suite},
     store::{MemoryNonceStore, NonceStore},
 };
 
@@ -71,4 +71,13 @@ async fn the_model_of_the_other_tests_keeps_the_laws() {
         .bounded(|capacity| async move { Notebook::new(capacity, Bug::None) })
         .assert()
         .await;
+}
+
+#[tokio::test]
+async fn a_second_process_with_a_memory_of_its_own_is_caught() {
+    let suite = Suite::new(|| async { Replicas::new(memory(1000), memory(1000)) });
+    let violations = suite.run().await.unwrap_err();
+    for law in [Law::OneWinnerPerId, Law::OneWinnerPerProof, Law::OneWinnerOnThreads, Law::SpentIsRemembered] {
+        assert!(violations.iter().any(|violation| violation.law() == law), "{law:?}: {violations}");
+    }
 }

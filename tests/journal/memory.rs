@@ -107,6 +107,47 @@ async fn an_end_is_not_taken_back_when_the_proof_pays_another_challenge_by_now()
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_makes_nothing_new() {
+    let store = MemoryNonceStore::single_process(100_000);
+    spend(&store, 0, at(1000)).await;
+    let lease = won(&store, claim(1, at(1000))).await;
+    for n in 2..1000 {
+        spend(&store, n, at(1299)).await;
+    }
+    for now in [at(0), at(1000), at(1299), at(500)] {
+        assert!(matches!(store.claim(claim(0, now)).await, Ok(Claimed::Spent(End::Delivered))));
+        let other = Claim { proof: claim(0, now).proof, ..claim(5000, now) };
+        assert!(matches!(store.claim(other).await, Ok(Claimed::OtherProof)));
+    }
+    // Nor does it end a lease.
+    assert!(matches!(store.claim(claim(1, at(0))).await, Ok(Claimed::Busy)));
+    store.settle(lease, &Settlement::new("ref", at(0))).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_goes_back_after_a_burst() {
+    // The keys of one shard.
+    let one_shard = |n: u64| {
+        let mut id = spread(n);
+        id[..2].fill(0);
+        Claim { id: ChallengeId::from_bytes(id), proof: Proof::Bound(SpendKey::from_bytes(id)), ..claim(n, at(0)) }
+    };
+    let store = MemoryNonceStore::single_process(1_000_000);
+    for n in 0..5000 {
+        let lease = won(&store, one_shard(n)).await;
+        if n % 100 != 0 {
+            store.release(lease, Release::NotCharged).await.unwrap();
+        }
+    }
+    assert_eq!(store.len(), 50);
+    // Those that are left are found in their new places.
+    for n in (0..5000).step_by(100) {
+        assert!(matches!(store.claim(one_shard(n)).await, Ok(Claimed::Busy)), "{n}");
+    }
+    assert_eq!(store.unfinished(Page { now: at(30), after: None, limit: 100 }).await.unwrap().len(), 50);
+}
+
+#[tokio::test]
 async fn open_entries_are_listed_in_order_over_all_shards() {
     let store = MemoryNonceStore::single_process(100_000);
     let mut expected = Vec::new();

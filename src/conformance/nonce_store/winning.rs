@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::lab::{Answer, Answered, Checked, KEEP, LEASE, Lab, id, key};
 use crate::{
+    method::Settlement,
     protocol::Timestamp,
     store::{Claim, End, NonceStore, Proof, Release},
 };
@@ -55,20 +56,22 @@ fn one_of(
 /// Ids of which each two share an exclusive proof: one id of each pair can pay.
 const PAIRS: u64 = 24;
 const THREADS: u64 = 8;
-/// How often a worker asks again while an entry is busy, before it says that it stays so.
-const PATIENCE: u32 = 5000;
+/// In steps of this a worker comes by every id.
+const ORDER: u64 = 5;
+/// How often a worker asks again for what is busy, before it says that it stays so.
+const PATIENCE: u32 = 2000;
 /// How often of those it does not wait in between.
-const HASTE: u32 = 500;
+const HASTE: u32 = 20;
 
 /// Every worker tries to win, to take over and to deliver everything. What all of them did together must
 /// be exactly once each.
 pub(super) async fn on_threads(lab: &Lab) -> Checked {
     let (report, mut reports) = mpsc::unbounded_channel();
     for number in 0..THREADS {
+        let claim = |n| lab.claim_of(id(n), Proof::Exclusive(key(n / 2)));
         let worker = Worker {
             store: Arc::clone(&lab.store),
-            number,
-            claims: (0..2 * PAIRS).map(|n| lab.claim_of(id(n), Proof::Exclusive(key(n / 2)))).collect(),
+            claims: (0..2 * PAIRS).map(|n| claim((n * ORDER + number) % (2 * PAIRS))).collect(),
             expired: lab.at(LEASE),
             lease_until: lab.at(KEEP),
         };
@@ -119,7 +122,7 @@ struct Done {
 
 struct Worker {
     store: Arc<dyn NonceStore>,
-    number: u64,
+    /// In an order of its own.
     claims: Vec<Claim>,
     /// When the leases of the first claims have expired.
     expired: Timestamp,
@@ -127,55 +130,59 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self) -> Checked<Done> {
-        // Each begins elsewhere.
-        let places = self.claims.len();
-        self.claims.rotate_left(self.number as usize % places.max(1));
+    async fn run(self) -> Checked<Done> {
         let mut done = Done::default();
         // Win once, and be lost.
         for claim in &self.claims {
             let answer = Answered::from(self.store.claim(claim.clone()).await);
             done.won += u64::from(answer.answer == Answer::Won);
         }
-        // Take over once, settle, and fail to deliver; find that settled once, and deliver.
-        for claim in &self.claims {
-            self.deliver(Claim { now: self.expired, lease_until: self.lease_until, ..claim.clone() }, &mut done)
-                .await?;
-        }
-        Ok(done)
-    }
-
-    async fn deliver(&self, claim: Claim, done: &mut Done) -> Checked {
-        for attempt in 0..PATIENCE {
-            let answered = Answered::from(self.store.claim(claim.clone()).await);
-            match (answered.answer, answered.lease) {
-                // Somebody won it before, or should have: the sum tells.
-                (Answer::Won, Some(lease)) => {
-                    done.won += 1;
-                    let _ = self.store.release(lease, Release::Unknown).await;
+        // Take over once, settle, and fail to deliver; find that settled once, and deliver. What is busy is
+        // another worker's for now, and asked for again when the rest was.
+        let mut pending = self.claims;
+        for round in 0..PATIENCE {
+            let mut busy = Vec::new();
+            for claim in pending {
+                let claim = Claim { now: self.expired, lease_until: self.lease_until, ..claim };
+                if !go_on(&*self.store, &claim, &mut done).await? {
+                    busy.push(claim);
                 }
-                (Answer::Resumed, Some(lease)) => {
-                    done.resumed += 1;
-                    let settlement = crate::method::Settlement::new(format!("by {}", self.number), claim.now);
-                    let settled = self.store.settle(lease, &settlement).await;
-                    let released = self.store.release(lease, Release::Undelivered).await;
-                    settled.and(released).map_err(|error| format!("the winner on a thread: {error}"))?;
-                }
-                (Answer::Settled, Some(lease)) => {
-                    let committed = self.store.commit(lease, End::Delivered).await;
-                    committed.map_err(|error| format!("the winner on a thread: {error}"))?;
-                    done.delivered += 1;
-                    return Ok(());
-                }
-                (Answer::Spent(End::Delivered) | Answer::OtherProof, _) => return Ok(()),
-                // The thread is the worker's own.
-                (Answer::Busy, _) if attempt < HASTE => thread::yield_now(),
-                (Answer::Busy, _) => thread::sleep(Duration::from_millis(1)),
-                (answer, _) => return Err(format!("a claim on a thread was answered {answer:?}")),
             }
+            if busy.is_empty() {
+                return Ok(done);
+            }
+            pending = busy;
+            // The thread is the worker's own.
+            if round < HASTE { thread::yield_now() } else { thread::sleep(Duration::from_millis(1)) }
         }
-        Err(format!("on threads: the entry {} stays busy", claim.id))
+        Err(format!("on threads: {} entries stay busy", pending.len()))
     }
+}
+
+/// One claim, and the next step if it is granted. Answers whether the entry is over.
+async fn go_on(store: &dyn NonceStore, claim: &Claim, done: &mut Done) -> Checked<bool> {
+    let answered = Answered::from(store.claim(claim.clone()).await);
+    let step = match (answered.answer, answered.lease) {
+        // Somebody has won it before, or should have: the sum tells.
+        (Answer::Won, Some(lease)) => {
+            done.won += 1;
+            store.release(lease, Release::Unknown).await
+        }
+        (Answer::Resumed, Some(lease)) => {
+            done.resumed += 1;
+            let settled = store.settle(lease, &Settlement::new("on a thread", claim.now)).await;
+            settled.and(store.release(lease, Release::Undelivered).await)
+        }
+        (Answer::Settled, Some(lease)) => {
+            done.delivered += 1;
+            store.commit(lease, End::Delivered).await
+        }
+        (Answer::Spent(End::Delivered) | Answer::OtherProof, _) => return Ok(true),
+        (Answer::Busy, _) => Ok(()),
+        (answer, _) => return Err(format!("a claim on a thread was answered {answer:?}")),
+    };
+    step.map_err(|error| format!("the winner on a thread: {error}"))?;
+    Ok(false)
 }
 
 pub(super) async fn answers(lab: &Lab) -> Checked {
