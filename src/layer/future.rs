@@ -52,7 +52,7 @@ pin_project! {
         // The price is being looked up.
         Quote { quote: QuoteFuture, asking: Option<Asking<S, B>> },
         // The money is being taken.
-        Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Box<Paying<S, B>>> },
+        Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Paying<S, B>> },
         // The handler is at work for settled money.
         Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
         // The journal records how it ended.
@@ -129,8 +129,7 @@ where
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
-        // Boxed: every request, also a free one, carries the room for its largest state.
-        let paying = Some(Box::new(Paying { route, service, request, offers, digest }));
+        let paying = Some(Paying { route, service, request, offers, digest });
         Self { state: State::Gate { gate, paying } }
     }
 }

@@ -17,13 +17,12 @@ pub struct OfferRequest {
     pub(crate) currency: Currency,
     pub(crate) recipient: Option<String>,
     pub(crate) method_details: serde_json::Map<String, serde_json::Value>,
-    pub(crate) description: bool,
 }
 
 impl OfferRequest {
     /// Asks for an amount in minor units of the currency that the rail settles in.
     pub fn new(amount: Amount, currency: Currency) -> Self {
-        Self { amount, currency, recipient: None, method_details: serde_json::Map::new(), description: false }
+        Self { amount, currency, recipient: None, method_details: serde_json::Map::new() }
     }
 
     /// Asks for the price as it is.
