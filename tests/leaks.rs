@@ -203,6 +203,26 @@ impl<T: NonceStore> NonceStore for NosyStore<T> {
         self.named("release", self.0.release(lease, reason).await)
     }
 
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        self.named("refund", self.0.refund(lease, reason).await)
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.named("put_off", self.0.put_off(lease, until).await)
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.named("take", self.0.take(take).await)
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        self.named("find", self.0.find(id).await)
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.named("forget", self.0.forget(now, limit).await)
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         self.named("unfinished", self.0.unfinished(page).await)
     }
@@ -409,7 +429,7 @@ async fn everything(ear: &Ear, yields: usize, replay: ReplayAnswer) {
 
     // What the journal lists.
     let now = "2100-01-01T00:00:00Z".parse().unwrap();
-    ear.debug("JournalEntry", &shop.store.unfinished(Page { now, after: None, limit: 100 }).await);
+    ear.debug("JournalEntry", &shop.store.unfinished(Page { now, after: None, limit: 100, due: false }).await);
 }
 
 /// What a mistake in the configuration says.

@@ -76,6 +76,7 @@ impl Gate<'_> {
             Claimed::Settled { lease, settlement } => Ok((lease, settlement, true)),
             Claimed::Busy => Err(Refusal::new(RefusalKind::InFlight)),
             Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed)),
+            Claimed::Refunding => Err(Refusal::new(RefusalKind::AlreadyUsed)),
             Claimed::Spent(_) => {
                 let refusal = Refusal::new(RefusalKind::AlreadyUsed);
                 Err(match self.merchant.settings.replay_answer {

@@ -14,8 +14,8 @@ pub(crate) mod testing;
 use async_trait::async_trait;
 
 pub use self::{
-    outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, SettleError, Unknown, VerifyError},
-    payment::{Attempt, Checked, OfferRequest, Payment, PaymentContext, RefundRequest},
+    outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, Resolution, SettleError, Unknown, VerifyError},
+    payment::{Attempt, Checked, LostPayment, OfferRequest, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
 };
 use crate::protocol::{Intent, MethodId, Price};
@@ -78,6 +78,18 @@ pub trait PaymentMethod: Send + Sync + 'static {
     /// # Errors
     /// [`SettleError`], see the contract above.
     async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError>;
+
+    /// Finds out, without the payer's credential, what became of a payment whose outcome is unknown: by
+    /// the merchant's own references at the rail. A payment that can still be completed without anybody
+    /// being charged for it is ended ([`Resolution::NotCharged`]).
+    ///
+    /// # Errors
+    /// [`Unknown`] when the rail does not know yet, cannot be reached, or cannot look payments up, which is
+    /// what a method says that does not implement this. The payment then stays listed.
+    async fn resolve(&self, lost: LostPayment<'_>) -> Result<Resolution, Unknown> {
+        let _ = lost;
+        Err(Unknown::new("this payment method cannot look payments up"))
+    }
 
     /// Gives the money back. Idempotent per challenge id.
     ///

@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
+use crate::protocol::Settlement;
+
 /// Why a rail declined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -136,6 +138,15 @@ pub enum SettleError {
     /// The merchant's side cannot work; no money moved.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// What became of a payment whose outcome was unknown. That it is still unknown is an [`Unknown`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    /// The money has moved.
+    Settled(Settlement),
+    /// It is certain that no money moved and none will.
+    NotCharged,
 }
 
 /// The money was given back.

@@ -211,6 +211,22 @@ pub enum Attempt {
     Resumed,
 }
 
+/// A payment whose outcome nobody knows, as the journal remembers it: what
+/// [`PaymentMethod::resolve`](super::PaymentMethod::resolve) looks up.
+#[derive(Clone, Copy, Debug)]
+pub struct LostPayment<'a> {
+    /// The challenge.
+    pub challenge_id: ChallengeId,
+    /// What was asked for, in minor units of `currency`.
+    pub amount: Amount,
+    /// The currency that was asked for.
+    pub currency: &'a Currency,
+    /// When the challenge expires. Before this instant the payer may still come back with the credential.
+    pub expires: Timestamp,
+    /// The present instant, by the merchant's clock.
+    pub now: Timestamp,
+}
+
 /// What [`PaymentMethod::refund`](super::PaymentMethod::refund) gives back.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundRequest<'a> {

@@ -3,25 +3,39 @@
 //! A [`NonceStore`] is what makes a payment single-use and what remembers money that has moved
 //! until it has been delivered or given back. [`MemoryNonceStore`] serves one process.
 
+mod answers;
+mod entry;
+mod error;
 mod memory;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::memory::MemoryNonceStore;
-use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
+pub use self::{
+    answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
+    entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
+    error::{StoreError, StoreErrorKind},
+    memory::MemoryNonceStore,
+};
+use crate::protocol::{ChallengeId, Settlement, Timestamp};
 
 /// The payment journal: one entry per challenge id, one claim per payment proof.
 ///
 /// ```text
 ///            claim                settle               commit(Delivered)
-/// (absent) --------> Held(lease) --------> Settled(lease) ----------> Spent(Delivered)
-///    ^                |    |                 |   |
-///    |   release      |    | release         |   | release(Undelivered): lease given up,
-///    +-- (NotCharged)-+    | (Unknown):      |   +-- stays Settled, redeliverable
-///                          +-- stays Held,   |
-///                              lease given up+--- commit(Refunded) --> Spent(Refunded)
+/// (absent) --------> Held(lease) --------> Settled(lease) ------------> Spent(Delivered)
+///    ^                |    |                 |  |  ^  ^                       |
+///    |   release      |    | release         |  |  |  +-- release(Undelivered): the end is taken back
+///    +-- (NotCharged)-+    | (Unknown):      |  |  |  |                       |
+///                          +-- stays Held,   |  |  |  +-- release(NotRefundable), the rail refuses
+///                              lease given up|  |  |  |                       |
+///                                            |  |  +- | ----- release(Undelivered | NotRefundable):
+///                                            |  +-----+       stays Settled, redeliverable
+///                                            | refund         |               | refund, asked for
+///                                            +-----> Refunding(lease) <-------+
+///                                                        | commit(Refunded)
+///                                                        +------------> Spent(Refunded)
 /// ```
 ///
 /// # Contract
@@ -42,31 +56,41 @@ use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 ///   | `Held`, lease expired or given up | [`Won`](Claimed::Won), resumed | `Busy`: in doubt |
 ///   | `Settled`, lease at work | `Busy` | [`OtherProof`](Claimed::OtherProof) |
 ///   | `Settled`, lease expired or given up | [`Settled`](Claimed::Settled) | `OtherProof` |
+///   | `Refunding`, whatever its lease | [`Refunding`](Claimed::Refunding) | `OtherProof` |
 ///   | `Spent` | [`Spent`](Claimed::Spent) | `OtherProof` |
 ///
 ///   | the id is absent, the exclusive proof | |
 ///   |---|---|
 ///   | is claimed by another id that is `Held` | `Busy` |
-///   | is claimed by another id that is `Settled` or `Spent` | `OtherProof` |
+///   | is claimed by another id that is `Settled`, `Refunding` or `Spent` | `OtherProof` |
 ///   | is free, or the proof is bound | `Won`, not resumed, or [`Full`](StoreErrorKind::Full) |
 ///
 ///   The same proof is one of the same kind with the same key. Where an id is claimed with another
 ///   proof that a third entry has claimed, either table's answer will do: nobody wins.
-/// * **Fenced.** Every lease that is given out carries a token greater than all tokens before it for
-///   the same id, even if the entry was absent in between. `renew`, `settle`, `commit` and `release`
-///   change nothing and fail with [`StoreErrorKind::LeaseLost`] unless the token is the entry's present
+/// * **Fenced.** Every lease that is given out, by `claim` or by `take`, carries a token greater than all
+///   tokens before it for the same id, even if the entry was absent in between. `renew`, `settle`,
+///   `refund`, `commit`, `release` and `put_off` change nothing and fail with [`StoreErrorKind::LeaseLost`] unless the token is the entry's present
 ///   one. An expired lease that nobody has taken over is still good; one that was given up is not.
 /// * **Leases.** A lease that ends at instant `t` is at work before `t` and expired at `t`. A store may keep
 ///   instants in whole milliseconds, as long as nothing ends or is forgotten earlier by that.
 /// * **Taken over as it is.** A claim that takes an entry over finds its settlement and leaves its
 ///   record; it may prolong `keep_until` and never shortens it.
-/// * **Nothing is forgotten early.** Entries that are `Held` or `Settled` are open money: they are
-///   never dropped by age. `Spent` entries, and the proofs they claimed, stay at least until
+/// * **Taken once.** [`take`](Self::take) is atomic as a claim is: among any number of concurrent takes
+///   and claims of an entry at most one is answered with a lease. It never makes an entry, and it never
+///   changes the proof, the record, `keep_until` or the state.
+/// * **Put off.** An entry that was [put off](Self::put_off) until `t` is answered `Busy` by takes before
+///   `t`, unless it is asked for, and is not listed as due. A claim of it is not affected; one that takes
+///   it over ends that and sets `attempts` back to zero; so do `settle`, `refund`, `commit` and `release`.
+/// * **Delivered stays delivered.** The settlement of an entry that is `Spent(Delivered)` may be dropped
+///   when the lease has ended. A store that still has it hands the entry out to a take that asks for it.
+///   With that lease it can only become `Refunding`: it is never taken back to `Settled`.
+/// * **Nothing is forgotten early.** Entries that are `Held`, `Settled` or `Refunding` are open money:
+///   they are never dropped by age. `Spent` entries, and the proofs they claimed, stay at least until
 ///   [`Claim::keep_until`], and while their end can be taken back.
 /// * **Never evict.** A store that is full refuses claims of further ids ([`StoreErrorKind::Full`]); it
 ///   never drops a live entry to make room. What it has it still answers, takes over and ends.
 /// * **Exact keys.** Ids and proofs are compared by all of their 32 bytes.
-/// * **Idempotent ends.** Repeating `settle` or `commit` with the same lease and outcome succeeds and
+/// * **Idempotent ends.** Repeating `settle`, `refund` or `commit` with the same lease and outcome succeeds and
 ///   changes nothing, so that a lost reply can be repeated. Another outcome changes nothing either and
 ///   is a [`StoreErrorKind::Conflict`], and so is every step that the entry's state has no arrow for.
 /// * **The end can be taken back.** `commit` does not give the lease up. Until the lease ends its holder
@@ -102,11 +126,20 @@ pub trait NonceStore: Send + Sync + 'static {
     /// entry has ended; [`StoreErrorKind::Unavailable`] when it is not known whether it was recorded.
     async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError>;
 
-    /// Ends the entry: `Settled` becomes `Spent`.
+    /// Records, before the rail is asked, that the money is to be given back: `Settled` becomes
+    /// `Refunding`, and so does `Spent(Delivered)` with the lease of a take that asked for it. From then
+    /// on nothing is delivered for it. The lease stays in force.
     ///
     /// # Errors
-    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when nothing was settled or the entry
-    /// has ended otherwise.
+    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when nothing was settled, another reason
+    /// was recorded, or the entry has ended otherwise.
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError>;
+
+    /// Ends the entry: `Settled` becomes `Spent(Delivered)`, `Refunding` becomes `Spent(Refunded)`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::LeaseLost`]; [`StoreErrorKind::Conflict`] when the end does not fit the state or
+    /// the entry has ended otherwise.
     async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError>;
 
     /// Gives the lease up, for the reason given. See [`Release`] for what becomes of the entry.
@@ -116,209 +149,40 @@ pub trait NonceStore: Send + Sync + 'static {
     /// entry's state.
     async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError>;
 
-    /// Lists open money, in order of the bytes of the challenge id: entries that are `Held` or `Settled`
-    /// and whose lease has expired at `page.now` or was given up.
+    /// Gives the lease up and puts the entry off: until `until` nobody takes it unless it is asked for.
+    /// The state stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::LeaseLost`].
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes over an open entry that nobody is at work on, without the payer: to find out what became of
+    /// it, or to give the money back.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`]. After an error the entry may or may not be taken until the lease ends.
+    async fn take(&self, take: Take) -> Result<Taken, StoreError>;
+
+    /// Looks an entry up, whatever its state, and changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`].
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError>;
+
+    /// Lists open money, in order of the bytes of the challenge id: entries that are `Held`, `Settled` or
+    /// `Refunding` and whose lease has expired at `page.now` or was given up; with [`Page::due`] only those
+    /// that were not put off to a later instant than `page.now`.
     ///
     /// # Errors
     /// [`StoreErrorKind::Unavailable`].
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError>;
-}
 
-/// What a claim asks for.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The challenge.
-    pub id: ChallengeId,
-    /// What is presented in payment of it.
-    pub proof: Proof,
-    /// The present instant, by the merchant's clock.
-    pub now: Timestamp,
-    /// When the lease ends unless it is renewed.
-    pub lease_until: Timestamp,
-    /// Until when a `Spent` entry and its proof must be remembered. At this instant they may be forgotten.
-    pub keep_until: Timestamp,
-    /// What somebody who finds the entry unfinished needs to know. Opaque to the store; kept while
-    /// the entry is open.
-    pub record: Arc<[u8]>,
-}
-
-/// What is presented in payment of a challenge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Proof {
-    /// The rail's proof can pay one challenge only, anywhere: it is claimed beside the id.
-    Exclusive(SpendKey),
-    /// The proof cannot pay another challenge by its nature (it is signed over the challenge id, or
-    /// the rail has none): it is remembered only to tell a retry from another payment for the
-    /// same challenge.
-    Bound(SpendKey),
-}
-
-impl Proof {
-    /// The key, whichever kind it is.
-    pub fn key(&self) -> SpendKey {
-        match self {
-            Self::Exclusive(key) | Self::Bound(key) => *key,
-        }
-    }
-}
-
-/// The right to work on an entry, fenced by its token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Lease {
-    /// The challenge.
-    pub id: ChallengeId,
-    /// Grows with every lease that is given out for the id.
-    pub token: u64,
-}
-
-/// The answer to a claim.
-#[derive(Clone, Debug)]
-pub enum Claimed {
-    /// The entry is held: verify and settle it.
-    Won {
-        /// The right to go on.
-        lease: Lease,
-        /// An earlier holder gave up or was lost before it knew the outcome: money may have moved
-        /// already, so the rail must be asked in a way that cannot charge twice.
-        resumed: bool,
-    },
-    /// Settled before but not delivered: deliver it, without a second settlement.
-    Settled {
-        /// The right to go on.
-        lease: Lease,
-        /// What was settled.
-        settlement: Settlement,
-    },
-    /// Another claim of the id, or of the exclusive proof, is at work or in doubt.
-    Busy,
-    /// Delivered or refunded before.
-    Spent(End),
-    /// The id was paid with another proof, or the exclusive proof has paid another challenge.
-    OtherProof,
-}
-
-/// How an entry ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// The paid answer was delivered.
-    Delivered,
-    /// The money was given back.
-    Refunded,
-}
-
-/// Why a lease is given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Release {
-    /// It is certain that no money moved. `Held` becomes absent, and the proof is free again.
-    NotCharged,
-    /// Nobody knows whether money moved. The entry stays `Held` and may be claimed at once.
-    Unknown,
-    /// The money moved but nothing was delivered. The entry stays `Settled` and may be claimed at
-    /// once. The holder of the lease that committed [`End::Delivered`] may take that back with it,
-    /// as long as not one byte of the answer has left.
-    Undelivered,
-}
-
-/// A page of [`NonceStore::unfinished`].
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// The present instant: leases that end later are still at work and not listed.
-    pub now: Timestamp,
-    /// Only ids greater than this one.
-    pub after: Option<ChallengeId>,
-    /// At most this many.
-    pub limit: usize,
-}
-
-/// An entry that is open: money has moved or may have moved, and nothing was delivered.
-#[derive(Clone, Debug)]
-pub struct JournalEntry {
-    /// The challenge.
-    pub id: ChallengeId,
-    /// What was presented.
-    pub proof: Proof,
-    /// What was settled; `None` when the outcome is unknown.
-    pub settlement: Option<Settlement>,
-    /// When the last lease ended. One that was given up would have ended then, or ended before.
-    pub lease_until: Timestamp,
-    /// As given with the claim; where there were several, the latest of them.
-    pub keep_until: Timestamp,
-    /// As given with the first claim.
-    pub record: Arc<[u8]>,
-}
-
-/// What kind of thing went wrong in a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StoreErrorKind {
-    /// The store cannot be reached or did not answer: it is not known whether the step took effect.
-    Unavailable,
-    /// There is no room for a new entry.
-    Full,
-    /// The lease is no longer the entry's present one.
-    LeaseLost,
-    /// The step does not fit the entry's state.
-    Conflict,
-}
-
-/// A step of the journal failed.
-#[derive(Debug)]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    retry_after: Option<Duration>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl StoreError {
-    /// An error of a kind without a cause.
-    pub fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, retry_after: None, source: None }
-    }
-
-    /// The backend did not do what it was asked, or nobody knows whether it did.
-    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..Self::new(StoreErrorKind::Unavailable) }
-    }
-
-    /// When it makes sense to try again.
-    #[must_use]
-    pub fn with_retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
-        self
-    }
-
-    /// What kind of error this is.
-    pub fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-
-    /// When it makes sense to try again, if the store knows.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
-    }
-}
-
-impl From<StoreErrorKind> for StoreError {
-    fn from(kind: StoreErrorKind) -> Self {
-        Self::new(kind)
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            StoreErrorKind::Unavailable => "the payment journal is unavailable",
-            StoreErrorKind::Full => "the payment journal is full",
-            StoreErrorKind::LeaseLost => "the lease on the journal entry was lost",
-            StoreErrorKind::Conflict => "the step does not fit the state of the journal entry",
-        })
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
+    /// Drops entries that may be forgotten at `now`, at most `limit`, and gives their space back. Answers
+    /// how many it dropped. A store that does this by itself answers 0.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`].
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 
 macro_rules! forward_store {
@@ -343,6 +207,26 @@ macro_rules! forward_store {
 
             async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
                 (**self).release(lease, reason).await
+            }
+
+            async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+                (**self).refund(lease, reason).await
+            }
+
+            async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+                (**self).put_off(lease, until).await
+            }
+
+            async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+                (**self).take(take).await
+            }
+
+            async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+                (**self).find(id).await
+            }
+
+            async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+                (**self).forget(now, limit).await
             }
 
             async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {

@@ -233,7 +233,7 @@ impl Stand {
     /// Whether the journal lists open money for a challenge once every lease is over.
     async fn is_listed(&self, id: ChallengeId) -> bool {
         let now = "2100-01-01T00:00:00Z".parse().unwrap();
-        let open = self.store.unfinished(Page { now, after: None, limit: 100 }).await.unwrap();
+        let open = self.store.unfinished(Page { now, after: None, limit: 100, due: false }).await.unwrap();
         open.iter().any(|entry| entry.id == id)
     }
 

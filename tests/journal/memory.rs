@@ -144,7 +144,7 @@ async fn memory_goes_back_after_a_burst() {
     for n in (0..5000).step_by(100) {
         assert!(matches!(store.claim(one_shard(n)).await, Ok(Claimed::Busy)), "{n}");
     }
-    assert_eq!(store.unfinished(Page { now: at(30), after: None, limit: 100 }).await.unwrap().len(), 50);
+    assert_eq!(store.unfinished(Page { now: at(30), after: None, limit: 100, due: false }).await.unwrap().len(), 50);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn open_entries_are_listed_in_order_over_all_shards() {
     expected.sort();
     let mut listed: Vec<ChallengeId> = Vec::new();
     loop {
-        let page = Page { now: at(30), after: listed.last().copied(), limit: 70 };
+        let page = Page { now: at(30), after: listed.last().copied(), limit: 70, due: false };
         let entries = store.unfinished(page).await.unwrap();
         if entries.is_empty() {
             break;
@@ -169,7 +169,7 @@ async fn open_entries_are_listed_in_order_over_all_shards() {
         listed.extend(entries.iter().map(|entry| entry.id));
     }
     assert_eq!(listed, expected);
-    assert!(store.unfinished(Page { now: at(29), after: None, limit: 70 }).await.unwrap().is_empty());
+    assert!(store.unfinished(Page { now: at(29), after: None, limit: 70, due: false }).await.unwrap().is_empty());
 }
 
 #[tokio::test]

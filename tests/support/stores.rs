@@ -8,8 +8,11 @@ use std::sync::{
 use async_trait::async_trait;
 use tower_mpp::{
     method::Settlement,
-    protocol::Timestamp,
-    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Release, StoreError, StoreErrorKind},
+    protocol::{ChallengeId, Timestamp},
+    store::{
+        Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, RefundReason, Release, StoreError, StoreErrorKind,
+        Take, Taken,
+    },
 };
 
 /// How often it takes to be seen waiting: who puts a limit on the time of a step polls it once more when
@@ -58,6 +61,26 @@ impl<T: NonceStore> NonceStore for YieldingStore<T> {
         Self::around(self.0.release(lease, reason)).await
     }
 
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        Self::around(self.0.refund(lease, reason)).await
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        Self::around(self.0.put_off(lease, until)).await
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        Self::around(self.0.take(take)).await
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        Self::around(self.0.find(id)).await
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Self::around(self.0.forget(now, limit)).await
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         self.0.unfinished(page).await
     }
@@ -83,7 +106,7 @@ pub struct Outage {
     pub length: usize,
     /// How they fail.
     pub fault: Broken,
-    /// Only this kind of step is counted and fails: `claim`, `renew`, `settle`, `commit`, `release`.
+    /// Only this kind of step is counted and fails, by the name of the method.
     pub step: Option<&'static str>,
 }
 
@@ -177,7 +200,27 @@ impl<T: NonceStore> NonceStore for FaultyStore<T> {
         self.through("release", self.0.inner.release(lease, reason)).await
     }
 
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        self.through("refund", self.0.inner.refund(lease, reason)).await
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.through("put_off", self.0.inner.put_off(lease, until)).await
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.through("take", self.0.inner.take(take)).await
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        self.through("find", self.0.inner.find(id)).await
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.through("forget", self.0.inner.forget(now, limit)).await
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
-        self.0.inner.unfinished(page).await
+        self.through("unfinished", self.0.inner.unfinished(page)).await
     }
 }

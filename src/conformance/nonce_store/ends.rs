@@ -64,7 +64,7 @@ pub(super) async fn take_back(lab: &Lab) -> Checked {
     lab.expect("delivered", lab.claim_at(1, LEASE - 1), Answer::Spent(End::Delivered)).await?;
     lab.release("delivered, 1 ms before the lease ends", lease, Release::Undelivered, Ok(())).await?;
     let entry = lab.entry(what, 1).await?;
-    if before != 0 || entry.settlement != Some(lab.settlement(1)) || entry.record != lab.claim(1).record {
+    if before != 0 || entry.settlement() != Some(&lab.settlement(1)) || entry.record != lab.claim(1).record {
         return Err(format!("{what}: listed as {entry:?}"));
     }
     lab.release(what, lease, Release::Undelivered, LEASE_LOST).await?;
@@ -72,6 +72,7 @@ pub(super) async fn take_back(lab: &Lab) -> Checked {
     lab.expect("an end that was taken back, another id", other_id(lab, 1), Answer::OtherProof).await?;
     // Open again, so no age ends it.
     let lease = lab.lease(what, lab.claim_at(1, 2 * KEEP), Answer::Settled).await?;
+    lab.refund(what, lease, Ok(())).await?;
     lab.commit(what, lease, End::Refunded, Ok(())).await?;
     lab.expect("refunded after that", lab.claim_at(1, 2 * KEEP), Answer::Spent(End::Refunded)).await.map(drop)
 }

@@ -115,6 +115,7 @@ pub(super) async fn fenced_commit(lab: &Lab) -> Checked {
     let newest = lab.lease("an expired lease", lab.claim_at(1, 2 * LEASE), Answer::Settled).await?;
     let what = "a delivery that was taken over";
     lab.unchanged(what, 1, lab.commit(what, present, End::Delivered, LEASE_LOST)).await?;
+    lab.refund("the present lease", newest, Ok(())).await?;
     lab.commit("the present lease", newest, End::Refunded, Ok(())).await?;
     lab.commit("a delivery that was taken over, the entry refunded", present, End::Delivered, LEASE_LOST).await?;
     lab.expect("the entry", lab.claim(1), Answer::Spent(End::Refunded)).await.map(drop)

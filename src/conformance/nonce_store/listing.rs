@@ -8,12 +8,12 @@ use super::lab::{Answer, Checked, KEEP, LEASE, Lab, id, key, same_entry};
 use crate::{
     method::{Payer, Settlement},
     protocol::Timestamp,
-    store::{Claim, End, JournalEntry, Page, Proof, Release},
+    store::{Claim, End, EntryState, JournalEntry, Page, Proof, Release},
 };
 
 /// Which of the claims by number are listed at an instant, in the order of the numbers.
 async fn listed(lab: &Lab, millis: u64) -> Checked<Vec<u64>> {
-    let entries = lab.unfinished(Page { now: lab.at(millis), after: None, limit: 1000 }).await?;
+    let entries = lab.unfinished(Page { now: lab.at(millis), after: None, limit: 1000, due: false }).await?;
     let mut numbers: Vec<_> = (0..100).filter(|n| entries.iter().any(|entry| entry.id == id(*n))).collect();
     if numbers.len() != entries.len() {
         numbers.push(u64::MAX);
@@ -50,7 +50,7 @@ pub(super) async fn open_money(lab: &Lab) -> Checked {
 }
 
 pub(super) async fn pages(lab: &Lab) -> Checked {
-    let page = |after, limit| Page { now: lab.at(LEASE), after, limit };
+    let page = |after, limit| Page { now: lab.at(LEASE), after, limit, due: false };
     let empty = lab.unfinished(page(None, 10)).await?;
     if !empty.is_empty() {
         return Err(format!("a fresh store lists {empty:?}"));
@@ -110,7 +110,9 @@ pub(super) async fn kept_as_given(lab: &Lab) -> Checked {
         let mut expected = JournalEntry {
             id: claim.id,
             proof,
-            settlement: None,
+            state: EntryState::Held,
+            put_off: None,
+            attempts: 0,
             lease_until: claim.lease_until,
             keep_until: claim.keep_until,
             record: Arc::clone(&claim.record),
@@ -121,7 +123,7 @@ pub(super) async fn kept_as_given(lab: &Lab) -> Checked {
 
         let settled = lab.store.settle(lease, &settlement).await;
         settled.map_err(|error| format!("settle with {settlement:?}: {error}"))?;
-        expected.settlement = Some(settlement.clone());
+        expected.state = EntryState::Settled { settlement: settlement.clone(), refundable: true };
         let found = lab.entry("settled", n).await?;
         same_entry(&expected, &found).map_err(|differs| format!("settled: given and kept differ in the {differs}"))?;
 

@@ -6,8 +6,10 @@ use async_trait::async_trait;
 
 use crate::{
     method::Settlement,
-    protocol::Timestamp,
-    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Release, StoreError},
+    protocol::{ChallengeId, Timestamp},
+    store::{
+        Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, RefundReason, Release, StoreError, Take, Taken,
+    },
 };
 
 /// Two handles of one journal, as two replicas of a service have them: every step goes through the
@@ -52,6 +54,26 @@ impl<S: NonceStore> NonceStore for Replicas<S> {
 
     async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         self.next().release(lease, reason).await
+    }
+
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        self.next().refund(lease, reason).await
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.next().put_off(lease, until).await
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.next().take(take).await
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        self.next().find(id).await
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.next().forget(now, limit).await
     }
 
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::table::{Fate, Millis, Row};
 use crate::{
     protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
-    store::{Claim, End, JournalEntry, Proof},
+    store::{Claim, End, EntryState, JournalEntry, Lease, Proof, RefundReason},
 };
 
 /// An instant that never comes: what is open is not forgotten.
@@ -29,6 +29,7 @@ pub(super) struct Entry {
 pub(super) enum Phase {
     Held,
     Settled,
+    Refunding(RefundReason),
     Spent(End),
 }
 
@@ -40,9 +41,29 @@ pub(super) struct Open {
     pub(super) keep_until: Timestamp,
     pub(super) record: Arc<[u8]>,
     pub(super) settlement: Option<Settlement>,
+    /// Nobody may give the money back unasked.
+    pub(super) keep_money: bool,
+    pub(super) put_off: Option<Timestamp>,
+    pub(super) attempts: u32,
 }
 
 impl Open {
+    /// Somebody new is at work until `until`.
+    pub(super) fn lend(&mut self, until: Timestamp) {
+        self.lease_until = until;
+        self.given_up = false;
+    }
+
+    /// A step has brought it further: it is no longer put off.
+    pub(super) fn go_on(&mut self) {
+        self.put_off = None;
+        self.attempts = 0;
+    }
+
+    pub(super) fn is_put_off(&self, now: Timestamp) -> bool {
+        self.put_off.is_some_and(|until| now < until)
+    }
+
     pub(super) fn is_at_work(&self, now: Timestamp) -> bool {
         !self.given_up && now < self.lease_until
     }
@@ -66,6 +87,9 @@ impl Entry {
                 keep_until: claim.keep_until,
                 record: Arc::clone(&claim.record),
                 settlement: None,
+                keep_money: false,
+                put_off: None,
+                attempts: 0,
             })),
         }
     }
@@ -94,6 +118,7 @@ impl Entry {
     pub(super) fn give_up(&mut self) {
         if let Some(open) = &mut self.open {
             open.given_up = true;
+            open.go_on();
         }
     }
 
@@ -102,13 +127,16 @@ impl Entry {
         match (phase, &self.open) {
             (Phase::Spent(_), Some(open)) => open.forget_at(),
             (Phase::Spent(_), None) => due,
-            (Phase::Held | Phase::Settled, _) => NEVER,
+            (Phase::Held | Phase::Settled | Phase::Refunding(_), _) => NEVER,
         }
     }
 
     /// Goes on to a phase. Answers when the row is due now.
     pub(super) fn enter(&mut self, phase: Phase) -> Millis {
         self.phase = phase;
+        if let Some(open) = &mut self.open {
+            open.go_on();
+        }
         match &self.open {
             Some(open) if !self.is_open() => ceil_millis(open.lease_until),
             _ => NEVER,
@@ -127,18 +155,36 @@ impl Entry {
         Fate::Until(forget_at)
     }
 
-    /// Whether it is open and nobody is at work on it.
-    pub(super) fn is_unfinished(&self, now: Timestamp) -> bool {
-        self.is_open() && self.open.as_ref().is_some_and(|open| !open.is_at_work(now))
+    /// Whether it is open and nobody is at work on it; with `due`, nor has put it off.
+    pub(super) fn is_unfinished(&self, now: Timestamp, due: bool) -> bool {
+        let idle = |open: &Open| !open.is_at_work(now) && !(due && open.is_put_off(now));
+        self.is_open() && self.open.as_deref().is_some_and(idle)
     }
 
-    pub(super) fn listed(&self) -> Option<JournalEntry> {
+    /// Gives the entry to somebody else.
+    pub(super) fn lend(&mut self, lease: Lease, until: Timestamp) {
+        self.token = lease.token;
+        if let Some(open) = &mut self.open {
+            open.lend(until);
+        }
+    }
+
+    /// The entry as others see it. An ended one whose settlement was dropped is not shown.
+    pub(super) fn shown(&self) -> Option<JournalEntry> {
         let open = self.open.as_deref()?;
+        let settlement = open.settlement.clone();
         Some(JournalEntry {
             id: self.id,
             proof: self.proof,
-            settlement: open.settlement.clone(),
+            state: match (self.phase, settlement) {
+                (Phase::Spent(end), settlement) => EntryState::Spent { end, settlement },
+                (Phase::Refunding(reason), Some(settlement)) => EntryState::Refunding { settlement, reason },
+                (Phase::Settled, Some(settlement)) => EntryState::Settled { settlement, refundable: !open.keep_money },
+                (Phase::Held | Phase::Settled | Phase::Refunding(_), _) => EntryState::Held,
+            },
             lease_until: open.lease_until,
+            put_off: open.put_off,
+            attempts: open.attempts,
             keep_until: open.keep_until,
             record: Arc::clone(&open.record),
         })

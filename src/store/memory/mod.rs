@@ -18,7 +18,10 @@ use self::{
     sync::{AtomicU64, AtomicUsize, Mutex, Ordering, new_hash},
     table::{Fate, Found, Millis, Table, code},
 };
-use super::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind};
+use super::{
+    Claim, Claimed, End, EntryState, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release, StoreError,
+    StoreErrorKind, Take, Taken,
+};
 use crate::protocol::{ChallengeId, Settlement, SpendKey, Timestamp};
 
 /// A journal in the memory of one process.
@@ -175,25 +178,82 @@ impl MemoryNonceStore {
     fn claim_again(&self, entry: &mut Entry, claim: &Claim) -> Result<Claimed, StoreError> {
         let same_proof = entry.proof() == claim.proof;
         match entry.phase() {
-            Phase::Spent(end) if same_proof => return Ok(Claimed::Spent(end)),
-            Phase::Settled | Phase::Spent(_) if !same_proof => return Ok(Claimed::OtherProof),
             Phase::Held if !same_proof => return Ok(Claimed::Busy),
-            Phase::Held | Phase::Settled | Phase::Spent(_) => {}
+            _ if !same_proof => return Ok(Claimed::OtherProof),
+            Phase::Spent(end) => return Ok(Claimed::Spent(end)),
+            Phase::Refunding(_) => return Ok(Claimed::Refunding),
+            Phase::Held | Phase::Settled => {}
         }
-        let (proof, token) = (entry.proof(), entry.token);
-        let Some(open) = entry.open.as_deref_mut().filter(|open| !open.is_at_work(claim.now)) else {
+        if entry.open.as_ref().is_none_or(|open| open.is_at_work(claim.now)) {
             return Ok(Claimed::Busy);
-        };
-        let lease = self.next_lease(claim.id);
-        self.with_proof(proof, token, |proof| proof.row.token = lease.token)?;
-        open.lease_until = claim.lease_until;
-        open.given_up = false;
+        }
+        let lease = self.take_over(entry, claim.lease_until)?;
+        let Some(open) = entry.open.as_deref_mut() else { return Ok(Claimed::Busy) };
+        open.go_on();
         open.keep_until = open.keep_until.max(claim.keep_until);
-        let settlement = open.settlement.clone();
-        entry.token = lease.token;
-        Ok(match settlement {
+        Ok(match open.settlement.clone() {
             Some(settlement) => Claimed::Settled { lease, settlement },
             None => Claimed::Won { lease, resumed: true },
+        })
+    }
+
+    /// A new lease for an entry and its proof.
+    fn take_over(&self, entry: &mut Entry, until: Timestamp) -> Result<Lease, StoreError> {
+        let lease = self.next_lease(entry.id());
+        self.with_proof(entry.proof(), entry.token, |proof| proof.row.token = lease.token)?;
+        entry.lend(lease, until);
+        Ok(lease)
+    }
+
+    fn take_now(&self, take: Take) -> Result<Taken, StoreError> {
+        let ids = &mut *self.ids(take.id).lock();
+        let now = take.now.unix_millis();
+        let entry = match ids.table.get(&self.hash, take.id.as_bytes()) {
+            Some(Found { row, due }) if row.forget_at(row.phase(), *due) > now => row,
+            _ => return Ok(Taken::Absent),
+        };
+        if let Phase::Spent(end) = entry.phase() {
+            return Ok(Taken::Spent(end));
+        }
+        let busy = |open: &entry::Open| open.is_at_work(take.now) || (!take.asked_for && open.is_put_off(take.now));
+        if entry.open.as_deref().is_none_or(busy) {
+            return Ok(Taken::Busy);
+        }
+        let lease = self.take_over(entry, take.lease_until)?;
+        Ok(entry.shown().map_or(Taken::Busy, |entry| Taken::Won { lease, entry }))
+    }
+
+    fn put_off_now(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let Found { row: entry, .. } = self.fenced(ids, lease)?;
+        if entry.is_open()
+            && let Some(open) = &mut entry.open
+        {
+            open.given_up = true;
+            open.put_off = Some(until);
+            open.attempts = open.attempts.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn find_now(&self, id: ChallengeId) -> Option<JournalEntry> {
+        let ids = &mut *self.ids(id).lock();
+        let Found { row: entry, due } = ids.table.get(&self.hash, id.as_bytes())?;
+        let forget_at = Timestamp::from_unix_millis(entry.forget_at(entry.phase(), *due));
+        entry.shown().or_else(|| {
+            // It has ended, and nothing else about it is remembered.
+            let Phase::Spent(end) = entry.phase() else { return None };
+            let forget_at = forget_at?;
+            Some(JournalEntry {
+                id,
+                proof: entry.proof(),
+                state: EntryState::Spent { end, settlement: None },
+                lease_until: forget_at,
+                put_off: None,
+                attempts: 0,
+                keep_until: forget_at,
+                record: [].into(),
+            })
         })
     }
 
@@ -225,21 +285,31 @@ impl MemoryNonceStore {
                 self.enter(&mut found, Phase::Settled)
             }
             Phase::Settled if open.settlement.as_ref() == Some(settlement) => Ok(()),
-            Phase::Settled | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
+            Phase::Settled | Phase::Refunding(_) | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
+        }
+    }
+
+    fn refund_now(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        let ids = &mut *self.ids(lease.id).lock();
+        let mut found = self.fenced(ids, lease)?;
+        match found.row.phase() {
+            Phase::Settled => self.enter(&mut found, Phase::Refunding(reason)),
+            Phase::Refunding(known) if known == reason => Ok(()),
+            Phase::Held | Phase::Refunding(_) | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
         }
     }
 
     fn commit_now(&self, lease: Lease, end: End) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
         let mut found = self.fenced(ids, lease)?;
-        match found.row.phase() {
-            Phase::Settled => {
+        match (found.row.phase(), end) {
+            (Phase::Settled, End::Delivered) | (Phase::Refunding(_), End::Refunded) => {
                 self.enter(&mut found, Phase::Spent(end))?;
                 ids.open -= 1;
                 Ok(())
             }
-            Phase::Spent(known) if known == end => Ok(()),
-            Phase::Held | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
+            (Phase::Spent(known), _) if known == end => Ok(()),
+            _ => Err(StoreErrorKind::Conflict.into()),
         }
     }
 
@@ -255,6 +325,15 @@ impl MemoryNonceStore {
                 ids.open -= 1;
             }
             (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => found.row.give_up(),
+            (Phase::Settled | Phase::Refunding(_), Release::NotRefundable) => {
+                if found.row.phase() != Phase::Settled {
+                    self.enter(&mut found, Phase::Settled)?;
+                }
+                if let Some(open) = &mut found.row.open {
+                    open.keep_money = true;
+                }
+                found.row.give_up();
+            }
             (Phase::Spent(End::Delivered), Release::Undelivered) => {
                 // Without its settlement the entry cannot be delivered: the lease had ended.
                 if found.row.open.is_none() {
@@ -341,10 +420,10 @@ impl MemoryNonceStore {
                 .rows()
                 .iter()
                 .filter(|entry| page.after.is_none_or(|after| entry.id() > after))
-                .filter(|entry| entry.is_unfinished(page.now))
+                .filter(|entry| entry.is_unfinished(page.now, page.due))
                 .collect();
             listed.sort_unstable_by_key(|entry| entry.id());
-            found.extend(listed.into_iter().take(room).filter_map(Entry::listed));
+            found.extend(listed.into_iter().take(room).filter_map(Entry::shown));
         }
         found
     }
@@ -372,8 +451,29 @@ impl NonceStore for MemoryNonceStore {
         self.release_now(lease, reason)
     }
 
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        self.refund_now(lease, reason)
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        self.put_off_now(lease, until)
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.take_now(take)
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        Ok(self.find_now(id))
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         Ok(self.unfinished_now(page))
+    }
+
+    /// Nothing: claims do this.
+    async fn forget(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
     }
 }
 
