@@ -60,6 +60,8 @@ fn every_mistake_is_found_by_build_and_says_what_to_do() {
         (whole().method(rail("demo")), "method", "remove one"),
         (whole().method(Sandbox::new()), "method", "switch on .test_mode(true)"),
         (bare().method(rail("demo")), "nonce_store", "add one with .nonce_store(..)"),
+        (whole().circuit_breaker(0, HOUR), "circuit_breaker", "at least 1 failure"),
+        (whole().circuit_breaker(5, Duration::ZERO), "circuit_breaker", "between 1 millisecond"),
         (whole().max_in_flight(0), "max_in_flight", "give at least 1"),
         (whole().max_in_flight(usize::MAX), "max_in_flight", "no more than"),
         (whole().redelivery_grace(30 * 24 * HOUR + ALMOST), "redelivery_grace", "give at most 30 days"),

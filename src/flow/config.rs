@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{HttpsPolicy, Inner, Merchant, tasks::Tasks};
+use super::{HttpsPolicy, Inner, Merchant, breaker::Breaker, tasks::Tasks};
 use crate::{
     Clock, KeyRing, SystemClock,
     method::PaymentMethod,
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) pricing_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) max_in_flight: usize,
+    pub(crate) breaker_failures: u32,
+    pub(crate) breaker_pause: Duration,
     pub(crate) replay_answer: ReplayAnswer,
     pub(crate) expose_headers: bool,
     pub(crate) https: Option<HttpsPolicy>,
@@ -116,6 +118,8 @@ impl MerchantBuilder {
                 pricing_timeout: Duration::from_secs(5),
                 body_timeout: Duration::from_secs(30),
                 max_in_flight: 10_000,
+                breaker_failures: 5,
+                breaker_pause: Duration::from_secs(1),
                 replay_answer: ReplayAnswer::default(),
                 expose_headers: false,
                 https: None,
@@ -205,6 +209,15 @@ impl MerchantBuilder {
         self
     }
 
+    /// After how many claims in a row that the journal did not answer payments are answered 503 at once instead of
+    /// waiting for it, and after how long one of them tries it again: 5, and 1 second, by default.
+    /// Steps of payments whose money may have moved are always tried.
+    pub fn circuit_breaker(mut self, failures: u32, pause: Duration) -> Self {
+        self.settings.breaker_failures = failures;
+        self.settings.breaker_pause = pause;
+        self
+    }
+
     /// How a credential that was delivered before is answered.
     pub fn replay_answer(mut self, answer: ReplayAnswer) -> Self {
         self.settings.replay_answer = answer;
@@ -265,6 +278,7 @@ impl MerchantBuilder {
             store,
             clock: self.clock,
             tasks: Tasks::new(settings.max_in_flight),
+            breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
             settings,
         })))
     }
@@ -287,6 +301,13 @@ impl Settings {
         timeout("store_timeout", self.store_timeout)?;
         timeout("pricing_timeout", self.pricing_timeout)?;
         timeout("body_timeout", self.body_timeout)?;
+        timeout("circuit_breaker", self.breaker_pause)?;
+        if self.breaker_failures == 0 {
+            return Err(ConfigError::Setting {
+                field: "circuit_breaker",
+                problem: "give at least 1 failure; a large number switches it off",
+            });
+        }
         if self.max_in_flight == 0 || self.max_in_flight > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(ConfigError::Setting {
                 field: "max_in_flight",

@@ -79,6 +79,14 @@ pub(crate) fn fault(method: &MethodId, id: ChallengeId, fault: &Fault) {
     tracing::error!(target: TARGET, challenge_id = %id, %method, detail = %fault, "the payment method cannot work");
 }
 
+pub(crate) fn journal_down() {
+    tracing::error!(target: TARGET, "the payment journal is down: payments are refused until it is back");
+}
+
+pub(crate) fn journal_back() {
+    tracing::info!(target: TARGET, "the payment journal is back");
+}
+
 pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {
     count(metric::JOURNAL_ERRORS, [("step", step.into())]);
     let cause = std::error::Error::source(error).map(tracing::field::display);

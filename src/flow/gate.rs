@@ -88,6 +88,9 @@ impl Gate<'_> {
     }
 
     async fn claim(&self) -> Result<Claimed, Refusal> {
+        if let Err(pause) = self.merchant.breaker.admit() {
+            return Err(Refusal::new(RefusalKind::Unavailable).retry_after_or_default(Some(pause)));
+        }
         let payment = &self.bound.payment;
         let now = payment.now;
         let remembered = self.bound.checked.remember_for.map(|duration| now.saturating_add(duration));
@@ -103,7 +106,10 @@ impl Gate<'_> {
             keep_until: remembered.map_or(keep_until, |remembered| remembered.max(keep_until)),
             record: self.record(),
         };
-        self.store(self.merchant.store.claim(claim)).await.map_err(|error| unavailable("claim", &error))
+        let claimed = self.store(self.merchant.store.claim(claim)).await;
+        let down = claimed.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unavailable);
+        self.merchant.breaker.record(!down);
+        claimed.map_err(|error| unavailable("claim", &error))
     }
 
     /// What somebody needs who finds the entry unfinished. Nothing secret.

@@ -4,6 +4,7 @@
 //! our own offers, a `Settled` one has moved money. A receipt can only be issued from `&Settled`.
 
 mod bind;
+mod breaker;
 mod config;
 mod delivery;
 pub(crate) mod events;
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) tasks: tasks::Tasks,
+    pub(crate) breaker: breaker::Breaker,
 }
 
 impl Merchant {

@@ -247,7 +247,11 @@ impl Stand {
                 Some(200 | 204) if seen.delivered() => return 1,
                 Some(402 | 403) => return 0,
                 Some(409) => self.clock.advance(LEASE_OVER),
-                _ => self.settle_down().await,
+                _ => {
+                    self.settle_down().await;
+                    // As long as `Retry-After` says where the journal is down.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
             }
         }
         panic!("neither served nor refused");
