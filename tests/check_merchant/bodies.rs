@@ -189,7 +189,7 @@ async fn http2_makes_no_difference() {
 
     // The connection is idle, and not waited for.
     let started = Instant::now();
-    assert_eq!(program.stop().await.code, Some(0));
+    assert_eq!(program.stop().await.status.code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 

@@ -22,7 +22,7 @@ async fn what_is_in_flight_is_answered_and_nobody_new_is_let_in() {
     assert_eq!(streaming.head().await.0, 200);
     sleep(Duration::from_millis(200)).await;
 
-    program.terminate().await;
+    program.signal("TERM").await;
     sleep(Duration::from_millis(200)).await;
     assert!(TcpStream::connect(program.address).await.is_err(), "no new connections");
     for wire in [&mut handling, &mut settling] {
@@ -37,7 +37,7 @@ async fn what_is_in_flight_is_answered_and_nobody_new_is_let_in() {
             break;
         }
     }
-    assert_eq!(program.ended().await.code, Some(0));
+    assert_eq!(program.ended().await.status.code(), Some(0));
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn idle_and_half_sent_connections_are_not_waited_for() {
         program.wire("POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal").await;
     sleep(Duration::from_millis(300)).await;
     let started = Instant::now();
-    assert_eq!(program.stop().await.code, Some(0));
+    assert_eq!(program.stop().await.status.code(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for wire in [&mut used, &mut silent, &mut half_head, &mut half_body, &mut half_chunk] {
         assert!(wire.is_closed().await);
@@ -71,7 +71,7 @@ async fn settlements_whose_client_has_left_are_finished_and_journalled() {
     let started = Instant::now();
     let ended = program.stop().await;
     assert!(started.elapsed() >= Duration::from_millis(1000), "{:?}", started.elapsed());
-    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.status.code(), Some(0));
     assert!(ended.stderr.contains("settled"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("journal"), "{}", ended.stderr);
 }

@@ -3,6 +3,8 @@
 #![cfg(all(unix, feature = "full"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../support/programs.rs"]
+mod programs;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]

@@ -1,12 +1,6 @@
 //! The program as a process, and clients for it on real sockets.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Output, Stdio},
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{ops::Deref, path::Path};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header::AUTHORIZATION};
@@ -19,80 +13,42 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
-    process::{Child, Command},
-    time::timeout,
 };
 use tower_mpp::protocol::Challenge;
 
-use crate::support::{Answer, challenge, pay_with};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What the test waits for, or a panic.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, what).await.expect("in time")
-}
+pub use crate::programs::{Ended, soon};
+use crate::{
+    programs::{self, Running},
+    support::{Answer, challenge, pay_with},
+};
 
 pub fn ok() -> Value {
     json!({"token": "tok_demo_ok"})
 }
 
-/// The program of the same build as this test. `cargo test` builds it; with `--test` or `--all-targets`
-/// it does not, and yesterday's program proves nothing.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let folder = test.ancestors().nth(2).unwrap();
-        let binary = folder.join("examples/check_merchant");
-        if !is_fresh(&binary) {
-            let profile = folder.file_name().and_then(|name| name.to_str()).unwrap().replace("debug", "dev");
-            let mut cargo = std::process::Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--example", "check_merchant", "--profile", &profile]);
-            cargo.arg("--target-dir").arg(folder.parent().unwrap());
-            assert!(cargo.status().unwrap().success());
-        }
-        binary
-    })
-}
-
-/// Whether a program is younger than all that it was made of.
-fn is_fresh(binary: &Path) -> bool {
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    let sources = std::fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
-    let newest = sources.split_whitespace().skip(1).filter_map(|path| changed(path.as_ref())).max();
-    newest.is_some_and(|newest| changed(binary).is_some_and(|built| newest <= built))
-}
-
-fn command(environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary());
-    // What is set around the tests must not steer the program. A profile of a coverage run may be written.
-    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "LLVM_PROFILE_FILE"));
+fn command(environment: &[(&str, &str)]) -> tokio::process::Command {
+    let mut command = programs::command("check_merchant", Path::new("."));
     command.env("PORT", "0").envs(environment.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
 /// Runs the program to its end.
-pub async fn run(environment: &[(&str, &str)]) -> Output {
-    soon(command(environment).output()).await.unwrap()
+pub async fn run(environment: &[(&str, &str)]) -> Ended {
+    programs::run(command(environment)).await
 }
 
 /// The program while it serves.
 pub struct Program {
-    pub address: SocketAddr,
-    child: Child,
-    stdout: BufReader<tokio::process::ChildStdout>,
+    process: Running,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// How the program ended.
-pub struct Ended {
-    pub code: Option<i32>,
-    /// What came after the line `ready`.
-    pub stdout: String,
-    pub stderr: String,
+impl Deref for Program {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.process
+    }
 }
 
 impl Program {
@@ -101,13 +57,8 @@ impl Program {
     }
 
     pub async fn with(environment: &[(&str, &str)]) -> Self {
-        let mut child = command(environment).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        soon(stdout.read_line(&mut line)).await.unwrap();
-        let address = line.strip_prefix("ready http://").and_then(|rest| rest.strip_suffix('\n'));
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-        Self { address, child, stdout, client: Client::builder(TokioExecutor::new()).build_http() }
+        let process = Running::start(command(environment), "ready http://").await;
+        Self { process, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
     pub async fn send(&self, method: Method, path: &str, credential: Option<&HeaderValue>, body: &str) -> Answer {
@@ -158,31 +109,24 @@ impl Program {
 
     /// A connection on which these bytes were sent.
     pub async fn wire(&self, text: &str) -> Wire {
-        let mut wire = Wire(BufReader::new(soon(TcpStream::connect(self.address)).await.unwrap()));
+        let mut wire = Wire(BufReader::new(self.connect().await));
         wire.send(text).await;
         wire
     }
 
-    pub async fn terminate(&self) {
-        let pid = self.child.id().unwrap();
-        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status();
-        assert!(kill.await.unwrap().success());
-    }
-
     /// Waits for the end.
-    pub async fn ended(mut self) -> Ended {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        let mut errors = self.child.stderr.take().unwrap();
-        let (_, _, status) = soon(async {
-            tokio::join!(self.stdout.read_to_string(&mut stdout), errors.read_to_string(&mut stderr), self.child.wait())
-        })
-        .await;
-        Ended { code: status.unwrap().code(), stdout, stderr }
+    pub async fn ended(self) -> Ended {
+        self.process.ended().await
     }
 
+    /// Ends it in order.
     pub async fn stop(self) -> Ended {
-        self.terminate().await;
-        self.ended().await
+        self.process.stop().await
+    }
+
+    /// Ends it without a chance to do anything.
+    pub async fn kill(self) -> Ended {
+        self.process.kill().await
     }
 }
 

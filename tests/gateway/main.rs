@@ -4,6 +4,8 @@
 #[path = "../../examples/gateway/main.rs"]
 #[allow(dead_code, reason = "a test does not need all of the program")]
 mod gateway;
+#[path = "../support/programs.rs"]
+mod programs;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]

@@ -6,7 +6,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Ended, Gateway, agent, command, run};
+use crate::{
+    harness::{Ended, Gateway, agent},
+    programs::{command, run},
+};
 
 const CALL: &str = r#"{"model":"demo-fast","messages":[{"role":"user","content":"Hello there"}]}"#;
 
