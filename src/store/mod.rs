@@ -7,6 +7,7 @@ mod answers;
 mod entry;
 mod error;
 mod memory;
+mod memory_answers;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub use self::{
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
     error::{StoreError, StoreErrorKind},
     memory::MemoryNonceStore,
+    memory_answers::MemoryAnswerStore,
 };
 use crate::protocol::{ChallengeId, Settlement, Timestamp};
 
