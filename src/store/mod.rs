@@ -4,6 +4,8 @@
 //! until it has been delivered or given back. [`MemoryNonceStore`] serves one process.
 
 mod answers;
+#[cfg(feature = "encrypted-answers")]
+mod encrypted_answers;
 mod entry;
 mod error;
 mod memory;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "encrypted-answers")]
+pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
 pub use self::{
     answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
