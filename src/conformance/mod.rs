@@ -1,6 +1,9 @@
 //! Public test suites for implementors of the extension traits (feature `conformance`).
 //!
 //! [`nonce_store`] checks a payment journal: run it against every [`NonceStore`](crate::store::NonceStore)
-//! that money depends on, on the real thing and not on a stand-in.
+//! that money depends on, on the real thing and not on a stand-in. [`answer_store`] checks what keeps paid
+//! answers for requests that come again with the same `Idempotency-Key`.
 
+pub mod answer_store;
+mod laws;
 pub mod nonce_store;

@@ -22,6 +22,11 @@ impl AnswerKey {
         Self(hash.finalize().into())
     }
 
+    #[cfg(feature = "conformance")]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// All bytes, for a store.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

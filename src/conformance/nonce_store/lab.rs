@@ -13,8 +13,7 @@ use crate::{
     },
 };
 
-/// What was found, where it is not what the law says.
-pub(super) type Checked<T = ()> = Result<T, String>;
+pub(super) use crate::conformance::laws::Checked;
 
 /// How long a lease is, in milliseconds.
 pub(super) const LEASE: u64 = 30_000;

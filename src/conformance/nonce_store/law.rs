@@ -1,62 +1,11 @@
-//! The laws by name, and how a broken one is reported.
+//! The laws by name.
 
-use std::fmt;
-
-use super::{
-    BoxFuture, ends, keys,
-    lab::{Checked, Lab},
-    leases, listing, memory, recovery, refunds, winning,
-};
-
-/// What a law needs beside time.
-#[derive(Clone, Copy)]
-pub(super) enum Needs {
-    Store,
-    /// A store with room for this many.
-    Bounded(usize),
-}
-
-macro_rules! laws {
-    ($($name:ident $text:literal $check:path $(, $capacity:literal)?;)*) => {
-        /// One law of the contract of a [`NonceStore`](crate::store::NonceStore).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum Law {
-            $(#[doc = $text] $name,)*
-        }
-
-        impl Law {
-            /// All of them, in the order in which they are checked.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            pub(super) fn needs(self) -> Needs {
-                match self {
-                    $(Self::$name => {
-                        let needs = Needs::Store;
-                        $(let needs = { let _ = needs; Needs::Bounded($capacity) };)?
-                        needs
-                    })*
-                }
-            }
-
-            pub(super) fn check(self, lab: &Lab) -> BoxFuture<'_, Checked> {
-                match self {
-                    $(Self::$name => Box::pin($check(lab)),)*
-                }
-            }
-        }
-
-        impl fmt::Display for Law {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
-                    $(Self::$name => $text,)*
-                })
-            }
-        }
-    };
-}
+use super::{BoxFuture, ends, keys, lab::Lab, leases, listing, memory, recovery, refunds, winning};
+use crate::conformance::laws::laws;
 
 laws! {
+    of "One law of the contract of a [`NonceStore`](crate::store::NonceStore).";
+    broken_by "the payment journal";
     OneWinnerPerId "Of concurrent claims of one id, one wins." winning::per_id;
     OneWinnerPerProof "Of concurrent claims with one exclusive proof, one wins." winning::per_proof;
     OneWinnerOnThreads "On many threads every id and every exclusive proof is won, taken over and redelivered exactly once." winning::on_threads;
@@ -106,53 +55,3 @@ laws! {
     UnfinishedPages "`unfinished` is in order of id, after the one given, at most as many as asked for." listing::pages;
     KeptAsGiven "Record, proof, settlement and instants come back as they were given." listing::kept_as_given;
 }
-
-/// A law that does not hold, and how that showed.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    law: Law,
-    found: String,
-}
-
-impl Violation {
-    pub(super) fn new(law: Law, found: String) -> Self {
-        Self { law, found }
-    }
-
-    /// Which law.
-    pub fn law(&self) -> Law {
-        self.law
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}\n    {}", self.law, self.law, self.found)
-    }
-}
-
-impl std::error::Error for Violation {}
-
-/// The laws that do not hold, at least one.
-#[derive(Clone, Debug)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    pub(super) fn new(violations: Vec<Violation>) -> Self {
-        Self(violations)
-    }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
-        self.0.iter()
-    }
-}
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the payment journal breaks {} of {} laws", self.0.len(), Law::ALL.len())?;
-        self.0.iter().try_for_each(|violation| write!(f, "\n{violation}"))
-    }
-}
-
-impl std::error::Error for Violations {}

@@ -30,12 +30,12 @@ mod winning;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use self::{lab::Lab, law::Needs};
+use self::lab::Lab;
 pub use self::{
     law::{Law, Violation, Violations},
     replicas::Replicas,
 };
-use crate::{Clock as _, SystemClock, protocol::Timestamp, store::NonceStore};
+use crate::{Clock as _, SystemClock, conformance::laws::Needs, protocol::Timestamp, store::NonceStore};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Make = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn NonceStore>> + Send + Sync>;

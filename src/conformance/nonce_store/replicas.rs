@@ -1,19 +1,21 @@
-//! Two handles of one journal.
+//! Two handles of one store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
     method::Settlement,
     protocol::{ChallengeId, Timestamp},
     store::{
-        Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, RefundReason, Release, StoreError, Take, Taken,
+        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason,
+        Release, Reservation, StoreError, Take, Taken,
     },
 };
 
-/// Two handles of one journal, as two replicas of a service have them: every step goes through the
-/// other handle than the step before.
+/// Two handles of one journal, or of one store of answers, as two replicas of a service have them: every
+/// step goes through the other handle than the step before.
 ///
 /// Under it a store that keeps in the memory of one process what must be shared breaks its laws.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Replicas<S> {
     steps: AtomicUsize,
 }
 
-impl<S: NonceStore> Replicas<S> {
+impl<S> Replicas<S> {
     /// Two handles, opened as two processes would.
     pub fn new(one: S, other: S) -> Self {
         Self { handles: [one, other], steps: AtomicUsize::new(0) }
@@ -78,5 +80,28 @@ impl<S: NonceStore> NonceStore for Replicas<S> {
 
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         self.next().unfinished(page).await
+    }
+}
+
+#[async_trait]
+impl<S: AnswerStore> AnswerStore for Replicas<S> {
+    async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
+        self.next().reserve(reservation).await
+    }
+
+    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        self.next().keep(key, answer, keep_until).await
+    }
+
+    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
+        self.next().give_up(key).await
+    }
+
+    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.next().look_up(key, now).await
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.next().forget(now, limit).await
     }
 }

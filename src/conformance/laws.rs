@@ -1,0 +1,111 @@
+//! The laws of a contract by name, and how a broken one is reported.
+
+/// What was found, where it is not what the law says.
+pub(super) type Checked<T = ()> = Result<T, String>;
+
+/// What a law needs beside time.
+#[derive(Clone, Copy)]
+pub(super) enum Needs {
+    Store,
+    /// A store with room for this many.
+    Bounded(usize),
+}
+
+/// Names the laws of one suite, each with its sentence and the check of it. `BoxFuture` and `Lab` are
+/// those of the suite.
+macro_rules! laws {
+    (
+        of $doc:literal;
+        broken_by $subject:literal;
+        $($name:ident $text:literal $check:path $(, $capacity:literal)?;)*
+    ) => {
+        #[doc = $doc]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Law {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Law {
+            /// All of them, in the order in which they are checked.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            pub(super) fn needs(self) -> $crate::conformance::laws::Needs {
+                use $crate::conformance::laws::Needs;
+                match self {
+                    $(Self::$name => {
+                        let needs = Needs::Store;
+                        $(let needs = { let _ = needs; Needs::Bounded($capacity) };)?
+                        needs
+                    })*
+                }
+            }
+
+            pub(super) fn check(self, lab: &Lab) -> BoxFuture<'_, $crate::conformance::laws::Checked> {
+                match self {
+                    $(Self::$name => Box::pin($check(lab)),)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for Law {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $(Self::$name => $text,)*
+                })
+            }
+        }
+
+        /// A law that does not hold, and how that showed.
+        #[derive(Clone, Debug)]
+        pub struct Violation {
+            law: Law,
+            found: String,
+        }
+
+        impl Violation {
+            pub(super) fn new(law: Law, found: String) -> Self {
+                Self { law, found }
+            }
+
+            /// Which law.
+            pub fn law(&self) -> Law {
+                self.law
+            }
+        }
+
+        impl std::fmt::Display for Violation {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{:?}: {}\n    {}", self.law, self.law, self.found)
+            }
+        }
+
+        impl std::error::Error for Violation {}
+
+        /// The laws that do not hold, at least one.
+        #[derive(Clone, Debug)]
+        pub struct Violations(Vec<Violation>);
+
+        impl Violations {
+            pub(super) fn new(violations: Vec<Violation>) -> Self {
+                Self(violations)
+            }
+
+            /// Each of them.
+            pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+                self.0.iter()
+            }
+        }
+
+        impl std::fmt::Display for Violations {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{} breaks {} of {} laws", $subject, self.0.len(), Law::ALL.len())?;
+                self.0.iter().try_for_each(|violation| write!(f, "\n{violation}"))
+            }
+        }
+
+        impl std::error::Error for Violations {}
+    };
+}
+
+pub(super) use laws;
