@@ -15,10 +15,13 @@ use tower_mpp::{
     KeyRing, Merchant, Price,
     method::{Sandbox, Settlement},
     protocol::{ChallengeId, SpendKey, Timestamp},
-    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind},
+    store::{
+        Claim, Claimed, End, EntryState, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release,
+        StoreError, StoreErrorKind, Take, Taken,
+    },
 };
 
-/// A journal that forgets nothing, for one process.
+/// A journal for one process.
 #[derive(Clone, Default)]
 struct NotebookStore(Arc<Mutex<Notebook>>);
 
@@ -35,7 +38,51 @@ struct Entry {
     /// `None` once the lease was given up.
     token: Option<u64>,
     settlement: Option<Settlement>,
+    refundable: bool,
+    refunding: Option<RefundReason>,
     end: Option<End>,
+    /// Somebody has asked for it after it was delivered.
+    asked_for: bool,
+    put_off: Option<Timestamp>,
+    attempts: u32,
+}
+
+impl Entry {
+    fn state(&self) -> EntryState {
+        match (self.settlement.clone(), self.refunding, self.end) {
+            (settlement, _, Some(end)) => EntryState::Spent { end, settlement },
+            (Some(settlement), Some(reason), None) => EntryState::Refunding { settlement, reason },
+            (Some(settlement), None, None) => EntryState::Settled { settlement, refundable: self.refundable },
+            (None, _, None) => EntryState::Held,
+        }
+    }
+
+    fn shown(&self) -> JournalEntry {
+        JournalEntry {
+            id: self.claim.id,
+            proof: self.claim.proof,
+            state: self.state(),
+            lease_until: self.lease_until,
+            put_off: self.put_off,
+            attempts: self.attempts,
+            keep_until: self.claim.keep_until,
+            record: Arc::clone(&self.claim.record),
+        }
+    }
+
+    fn is_at_work(&self, now: Timestamp) -> bool {
+        self.token.is_some() && now < self.lease_until
+    }
+
+    fn is_put_off(&self, now: Timestamp) -> bool {
+        self.put_off.is_some_and(|until| now < until)
+    }
+
+    /// A step has brought it further.
+    fn go_on(&mut self) {
+        self.put_off = None;
+        self.attempts = 0;
+    }
 }
 
 impl NotebookStore {
@@ -44,19 +91,22 @@ impl NotebookStore {
     }
 
     /// Does a step that needs the lease.
-    fn fenced<T>(
+    fn fenced(
         &self,
         lease: Lease,
-        step: impl FnOnce(&mut Notebook, ChallengeId) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.with(|notebook| match notebook.entries.get(&lease.id) {
-            Some(entry) if entry.token == Some(lease.token) => step(notebook, lease.id),
-            _ => Err(StoreErrorKind::LeaseLost.into()),
-        })
+        step: impl FnOnce(&mut Entry) -> Result<(), StoreErrorKind>,
+    ) -> Result<(), StoreError> {
+        self.with(|notebook| Ok(step(notebook.fenced(lease)?)?))
     }
 }
 
 impl Notebook {
+    /// The entry, if the lease is its present one.
+    fn fenced(&mut self, lease: Lease) -> Result<&mut Entry, StoreErrorKind> {
+        let entry = self.entries.get_mut(&lease.id).filter(|entry| entry.token == Some(lease.token));
+        entry.ok_or(StoreErrorKind::LeaseLost)
+    }
+
     fn claim(&mut self, claim: Claim) -> Claimed {
         // An exclusive proof that another challenge has claimed.
         if let Proof::Exclusive(key) = claim.proof
@@ -71,24 +121,63 @@ impl Notebook {
             if let Proof::Exclusive(key) = claim.proof {
                 self.exclusive.insert(key, claim.id);
             }
-            let entry =
-                Entry { lease_until: claim.lease_until, token: Some(lease.token), settlement: None, end: None, claim };
-            self.entries.insert(lease.id, entry);
+            self.entries.insert(
+                lease.id,
+                Entry {
+                    lease_until: claim.lease_until,
+                    token: Some(lease.token),
+                    settlement: None,
+                    refundable: true,
+                    refunding: None,
+                    end: None,
+                    asked_for: false,
+                    put_off: None,
+                    attempts: 0,
+                    claim,
+                },
+            );
             return Claimed::Won { lease, resumed: false };
         };
         let same_proof = entry.claim.proof == claim.proof;
-        let leased = entry.token.is_some() && claim.now < entry.lease_until;
-        match (&entry.settlement, entry.end) {
-            (_, Some(end)) if same_proof => return Claimed::Spent(end),
-            (Some(_), _) if !same_proof => return Claimed::OtherProof,
-            _ if leased || !same_proof => return Claimed::Busy,
-            _ => {}
+        match (entry.state(), entry.is_at_work(claim.now)) {
+            (EntryState::Held, _) if !same_proof => return Claimed::Busy,
+            _ if !same_proof => return Claimed::OtherProof,
+            (EntryState::Spent { end, .. }, _) => return Claimed::Spent(end),
+            (EntryState::Refunding { .. }, _) => return Claimed::Refunding,
+            (_, true) => return Claimed::Busy,
+            (_, false) => {}
         }
         entry.token = Some(lease.token);
         entry.lease_until = claim.lease_until;
+        entry.claim.keep_until = entry.claim.keep_until.max(claim.keep_until);
+        entry.go_on();
         match entry.settlement.clone() {
             Some(settlement) => Claimed::Settled { lease, settlement },
             None => Claimed::Won { lease, resumed: true },
+        }
+    }
+
+    fn take(&mut self, take: Take) -> Taken {
+        let Some(entry) = self.entries.get_mut(&take.id) else { return Taken::Absent };
+        match entry.end {
+            Some(End::Delivered) if take.asked_for => {}
+            Some(end) => return Taken::Spent(end),
+            None => {}
+        }
+        if entry.is_at_work(take.now) || (entry.is_put_off(take.now) && !take.asked_for) {
+            return Taken::Busy;
+        }
+        self.tokens += 1;
+        entry.token = Some(self.tokens);
+        entry.lease_until = take.lease_until;
+        entry.asked_for |= entry.end.is_some();
+        Taken::Won { lease: Lease { id: take.id, token: self.tokens }, entry: entry.shown() }
+    }
+
+    /// Drops an entry for which no money moved.
+    fn drop_entry(&mut self, id: ChallengeId) {
+        if let Some(Entry { claim: Claim { proof: Proof::Exclusive(key), .. }, .. }) = self.entries.remove(&id) {
+            self.exclusive.remove(&key);
         }
     }
 }
@@ -102,77 +191,122 @@ impl NonceStore for NotebookStore {
     }
 
     async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
-        self.fenced(lease, |notebook, id| {
-            if let Some(entry) = notebook.entries.get_mut(&id) {
-                entry.lease_until = until;
-            }
+        self.fenced(lease, |entry| {
+            entry.lease_until = until;
             Ok(())
         })
     }
 
     async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
         println!("journal: settle {} -> {}", lease.id, settlement.reference);
-        self.fenced(lease, |notebook, id| match notebook.entries.get_mut(&id) {
-            // Again the same is a repeat of ours; anything else would be a second settlement.
-            Some(entry) if entry.end.is_none() && entry.settlement.as_ref().is_none_or(|known| known == settlement) => {
+        self.fenced(lease, |entry| match entry.state() {
+            EntryState::Held => {
                 entry.settlement = Some(settlement.clone());
+                entry.go_on();
                 Ok(())
             }
-            _ => Err(StoreErrorKind::Conflict.into()),
+            // Again the same is a repeat of ours; anything else would be a second settlement.
+            EntryState::Settled { settlement: known, .. } if known == *settlement => Ok(()),
+            _ => Err(StoreErrorKind::Conflict),
+        })
+    }
+
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        println!("journal: refund {} -> {reason}", lease.id);
+        self.fenced(lease, |entry| match entry.state() {
+            EntryState::Refunding { reason: known, .. } if known == reason => Ok(()),
+            EntryState::Settled { .. } | EntryState::Spent { end: End::Delivered, .. }
+                if entry.end.is_none() || entry.asked_for =>
+            {
+                entry.end = None;
+                entry.refunding = Some(reason);
+                entry.go_on();
+                Ok(())
+            }
+            _ => Err(StoreErrorKind::Conflict),
         })
     }
 
     async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
         println!("journal: commit {} -> {end:?}", lease.id);
-        self.fenced(lease, |notebook, id| match notebook.entries.get_mut(&id) {
-            Some(entry) if entry.settlement.is_some() && entry.end.is_none_or(|known| known == end) => {
+        self.fenced(lease, |entry| match (entry.state(), end) {
+            (EntryState::Settled { .. }, End::Delivered) | (EntryState::Refunding { .. }, End::Refunded) => {
                 entry.end = Some(end);
+                entry.go_on();
                 Ok(())
             }
-            _ => Err(StoreErrorKind::Conflict.into()),
+            (EntryState::Spent { end: known, .. }, _) if known == end => Ok(()),
+            _ => Err(StoreErrorKind::Conflict),
         })
     }
 
     async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         println!("journal: release {} -> {reason:?}", lease.id);
-        self.fenced(lease, |notebook, id| {
-            let Some(entry) = notebook.entries.get_mut(&id) else { return Ok(()) };
-            match (reason, entry.settlement.is_some(), entry.end) {
-                (Release::NotCharged, false, None) => {
-                    if let Proof::Exclusive(key) = entry.claim.proof {
-                        notebook.exclusive.remove(&key);
-                    }
-                    notebook.entries.remove(&id);
-                }
-                (Release::Unknown, false, None) => entry.token = None,
-                // Also takes a commit back whose answer never left.
-                (Release::Undelivered, true, None | Some(End::Delivered)) => {
+        self.with(|notebook| {
+            let entry = notebook.fenced(lease)?;
+            match (entry.state(), reason) {
+                (EntryState::Held, Release::NotCharged | Release::Unknown) => {}
+                (EntryState::Settled { .. }, Release::Undelivered) => {}
+                // Takes a commit back whose answer never left.
+                (EntryState::Spent { end: End::Delivered, .. }, Release::Undelivered) if !entry.asked_for => {
                     entry.end = None;
-                    entry.token = None;
+                }
+                (EntryState::Settled { .. }, Release::NotRefundable) => entry.refundable = false,
+                (EntryState::Refunding { .. }, Release::NotRefundable) => {
+                    entry.refunding = None;
+                    entry.refundable = false;
+                    // What was delivered once is not delivered again.
+                    entry.end = entry.asked_for.then_some(End::Delivered);
                 }
                 _ => return Err(StoreErrorKind::Conflict.into()),
+            }
+            entry.token = None;
+            entry.go_on();
+            if reason == Release::NotCharged {
+                notebook.drop_entry(lease.id);
             }
             Ok(())
         })
     }
 
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        println!("journal: put off {} until {until}", lease.id);
+        self.fenced(lease, |entry| {
+            entry.token = None;
+            entry.put_off = Some(until);
+            entry.attempts += 1;
+            Ok(())
+        })
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        let taken = self.with(|notebook| notebook.take(take));
+        println!("journal: take -> {taken:?}");
+        Ok(taken)
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        Ok(self.with(|notebook| notebook.entries.get(&id).map(Entry::shown)))
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
+        let listed = |entry: &&Entry| {
+            let due = !page.due || !entry.is_put_off(page.now);
+            entry.end.is_none() && !entry.is_at_work(page.now) && due
+        };
         Ok(self.with(|notebook| {
-            let open = |entry: &Entry| entry.end.is_none() && (entry.token.is_none() || entry.lease_until <= page.now);
-            notebook
-                .entries
-                .iter()
-                .filter(|(id, entry)| page.after.is_none_or(|after| **id > after) && open(entry))
-                .take(page.limit)
-                .map(|(id, entry)| JournalEntry {
-                    id: *id,
-                    proof: entry.claim.proof,
-                    settlement: entry.settlement.clone(),
-                    lease_until: entry.lease_until,
-                    keep_until: entry.claim.keep_until,
-                    record: Arc::clone(&entry.claim.record),
-                })
-                .collect()
+            let after = notebook.entries.iter().filter(|(id, _)| page.after.is_none_or(|after| **id > after));
+            after.map(|(_, entry)| entry).filter(listed).take(page.limit).map(Entry::shown).collect()
+        }))
+    }
+
+    /// Drops what has ended and need not be remembered any more: the only way in which this journal shrinks.
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.with(|notebook| {
+            let over = |entry: &&Entry| entry.end.is_some() && entry.claim.keep_until.max(entry.lease_until) <= now;
+            let gone: Vec<_> = notebook.entries.values().filter(over).map(|entry| entry.claim.id).take(limit).collect();
+            gone.iter().for_each(|id| notebook.drop_entry(*id));
+            gone.len()
         }))
     }
 }

@@ -31,8 +31,11 @@ use tower_mpp::{
         SandboxKey, SettleError, Settlement, VerifyError,
     },
     pricing::{Prices, Refused},
-    protocol::{Challenge, CredentialBytes, Intent, MethodId, Timestamp},
-    store::{Claim, Claimed, End, JournalEntry, Lease, MemoryNonceStore, NonceStore, Page, Release, StoreError},
+    protocol::{Challenge, ChallengeId, CredentialBytes, Intent, MethodId, Timestamp},
+    store::{
+        Claim, Claimed, End, JournalEntry, Lease, MemoryNonceStore, NonceStore, Page, RefundReason, Release,
+        StoreError, Take, Taken,
+    },
 };
 use tracing::{
     Event, Metadata, Subscriber,

@@ -101,8 +101,9 @@ pub enum Release {
     Undelivered,
     /// The money moved, nothing was delivered, and nobody may give the money back unasked: something was
     /// done for it that cannot be undone, or the rail refuses to give it back. `Settled` or `Refunding`
-    /// becomes `Settled` that is not [`refundable`](EntryState::Settled::refundable), and may be claimed
-    /// at once.
+    /// becomes `Settled` that is not [`refundable`](EntryState::Settled::refundable), for good, and may be
+    /// claimed at once. Only where it had been delivered before somebody asked for its money, `Refunding`
+    /// becomes `Spent(Delivered)` again.
     NotRefundable,
 }
 

@@ -84,8 +84,10 @@ use crate::protocol::{ChallengeId, Settlement, Timestamp};
 ///   `t`, unless it is asked for, and is not listed as due. A claim of it is not affected; one that takes
 ///   it over ends that and sets `attempts` back to zero; so do `settle`, `refund`, `commit` and `release`.
 /// * **Delivered stays delivered.** The settlement of an entry that is `Spent(Delivered)` may be dropped
-///   when the lease has ended. A store that still has it hands the entry out to a take that asks for it.
-///   With that lease it can only become `Refunding`: it is never taken back to `Settled`.
+///   when the lease has ended. A store that still has it hands the entry out to a take that asks for it
+///   (`Busy` while a lease is at work), and to no other take. With that lease it can only become
+///   `Refunding`: it is never taken back to `Settled`, and where the rail then refuses,
+///   [`Release::NotRefundable`] makes it `Spent(Delivered)` again.
 /// * **Nothing is forgotten early.** Entries that are `Held`, `Settled` or `Refunding` are open money:
 ///   they are never dropped by age. `Spent` entries, and the proofs they claimed, stay at least until
 ///   [`Claim::keep_until`], and while their end can be taken back.

@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, SpendKey, Timestamp},
-    store::{Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, Release, StoreError, StoreErrorKind},
+    store::{
+        Claim, Claimed, End, EntryState, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release,
+        StoreError, StoreErrorKind, Take, Taken,
+    },
 };
 
 /// What is wrong with a store.
@@ -26,6 +29,8 @@ pub(crate) enum Bug {
     SettleNotFenced,
     CommitNotFenced,
     ReleaseNotFenced,
+    RefundNotFenced,
+    PutOffNotFenced,
     SpentExpiresEarly,
     SpentExpiresWithTheLease,
     OpenExpires,
@@ -70,10 +75,48 @@ pub(crate) struct Entry {
     pub(crate) token: u64,
     pub(crate) given_up: bool,
     pub(crate) settlement: Option<Settlement>,
+    pub(crate) refunding: Option<RefundReason>,
     pub(crate) end: Option<End>,
+    /// Nobody may give the money back unasked.
+    pub(crate) keep_money: bool,
+    /// It was delivered before somebody asked for it.
+    pub(crate) delivered: bool,
+    pub(crate) put_off: Option<Timestamp>,
+    pub(crate) attempts: u32,
 }
 
 impl Entry {
+    fn at_work(&self, now: Timestamp) -> bool {
+        !self.given_up && now < self.claim.lease_until
+    }
+
+    fn is_put_off(&self, now: Timestamp) -> bool {
+        self.put_off.is_some_and(|until| now < until)
+    }
+
+    /// A step has brought it further.
+    fn go_on(&mut self) {
+        (self.put_off, self.attempts) = (None, 0);
+    }
+
+    fn shown(&self) -> JournalEntry {
+        JournalEntry {
+            id: self.claim.id,
+            proof: self.claim.proof,
+            state: match (self.end, self.refunding, self.settlement.clone()) {
+                (Some(end), _, settlement) => EntryState::Spent { end, settlement },
+                (None, Some(reason), Some(settlement)) => EntryState::Refunding { settlement, reason },
+                (None, None, Some(settlement)) => EntryState::Settled { settlement, refundable: !self.keep_money },
+                (None, _, None) => EntryState::Held,
+            },
+            lease_until: self.claim.lease_until,
+            put_off: self.put_off,
+            attempts: self.attempts,
+            keep_until: self.claim.keep_until,
+            record: Arc::clone(&self.claim.record),
+        }
+    }
+
     /// When it may be forgotten.
     pub(crate) fn forget_at(&self) -> Option<Timestamp> {
         self.end.map(|_| self.claim.keep_until.max(self.claim.lease_until))
@@ -99,7 +142,8 @@ impl Model {
         self.bug == bug
     }
 
-    fn forget(&mut self, now: Timestamp) {
+    /// Drops at most so many entries, and answers how many.
+    fn forget_some(&mut self, now: Timestamp, limit: usize) -> usize {
         let early = Duration::from_millis(if self.has(Bug::SpentExpiresEarly) { 1 } else { 0 });
         let gone: Vec<_> = self
             .entries
@@ -110,10 +154,16 @@ impl Model {
                 None => self.has(Bug::OpenExpires) && entry.claim.keep_until <= now,
             })
             .map(|entry| entry.claim.id)
+            .take(limit)
             .collect();
-        for id in gone {
-            self.remove(id);
+        for id in &gone {
+            self.remove(*id);
         }
+        gone.len()
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        self.forget_some(now, usize::MAX);
     }
 
     fn remove(&mut self, id: ChallengeId) {
@@ -152,9 +202,12 @@ impl Model {
                 (_, Some(end)) if same_proof => return Ok(Claimed::Spent(end)),
                 (Some(_), _) if !same_proof && self.bug == Bug::SettledCountsAsHeld => return Ok(Claimed::Busy),
                 (Some(_), _) if !same_proof => return Ok(Claimed::OtherProof),
-                _ if !same_proof || at_work => return Ok(Claimed::Busy),
+                _ if !same_proof => return Ok(Claimed::Busy),
+                _ if entry.refunding.is_some() => return Ok(Claimed::Refunding),
+                _ if at_work => return Ok(Claimed::Busy),
                 _ => {}
             }
+            entry.go_on();
             self.tokens += 1;
             let lease = Lease { id: claim.id, token: self.tokens };
             entry.token = self.tokens;
@@ -200,7 +253,19 @@ impl Model {
         if self.has(Bug::RecordCutShort) {
             claim.record = claim.record.iter().copied().take_while(|byte| *byte != 0).collect();
         }
-        self.entries.insert(claim.id, Entry { claim, token, given_up: false, settlement: None, end: None });
+        let entry = Entry {
+            claim,
+            token,
+            given_up: false,
+            settlement: None,
+            refunding: None,
+            end: None,
+            keep_money: false,
+            delivered: false,
+            put_off: None,
+            attempts: 0,
+        };
+        self.entries.insert(lease.id, entry);
         Ok(Claimed::Won { lease, resumed: false })
     }
 
@@ -226,7 +291,7 @@ impl Model {
         let entry = self.fenced(lease, Bug::SettleNotFenced)?;
         let proof = entry.claim.proof;
         match &entry.settlement {
-            _ if entry.end.is_some() => return Err(StoreErrorKind::Conflict.into()),
+            _ if entry.end.is_some() || entry.refunding.is_some() => return Err(StoreErrorKind::Conflict.into()),
             Some(known) if known != settlement && bug != Bug::SettleOverwrites => {
                 return Err(StoreErrorKind::Conflict.into());
             }
@@ -235,6 +300,9 @@ impl Model {
         let mut settlement = settlement.clone();
         if bug == Bug::PayerLost {
             settlement.payer = None;
+        }
+        if entry.settlement.is_none() {
+            entry.go_on();
         }
         entry.settlement = Some(settlement);
         if bug == Bug::ProofForgottenOnSettle {
@@ -247,10 +315,17 @@ impl Model {
         let bug = self.bug;
         let entry = self.fenced(lease, Bug::CommitNotFenced)?;
         let proof = entry.claim.proof;
-        if entry.settlement.is_none() && bug != Bug::CommitWithoutSettlement
-            || entry.end.is_some_and(|known| known != end) && bug != Bug::CommitOverwrites
-        {
+        let fits = match (&entry.settlement, entry.end, end) {
+            (_, Some(known), end) => known == end || bug == Bug::CommitOverwrites,
+            (None, None, _) => bug == Bug::CommitWithoutSettlement,
+            (Some(_), None, End::Delivered) => entry.refunding.is_none(),
+            (Some(_), None, End::Refunded) => entry.refunding.is_some(),
+        };
+        if !fits {
             return Err(StoreErrorKind::Conflict.into());
+        }
+        if entry.end.is_none() {
+            entry.go_on();
         }
         entry.end = Some(end);
         if bug == Bug::ProofForgottenOnCommit {
@@ -259,10 +334,34 @@ impl Model {
         Ok(())
     }
 
+    pub(crate) fn refund(&mut self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        let entry = self.fenced(lease, Bug::RefundNotFenced)?;
+        match (entry.refunding, entry.end) {
+            (None, Some(End::Delivered)) if !entry.delivered => return Err(StoreErrorKind::Conflict.into()),
+            (None, None | Some(End::Delivered)) if entry.settlement.is_some() => {
+                entry.end = None;
+                entry.refunding = Some(reason);
+                entry.go_on();
+            }
+            (Some(known), None) if known == reason => {}
+            _ => return Err(StoreErrorKind::Conflict.into()),
+        }
+        Ok(())
+    }
+
     pub(crate) fn release(&mut self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         let bug = self.bug;
         let entry = self.fenced(lease, Bug::ReleaseNotFenced)?;
         match (reason, entry.settlement.is_some(), entry.end) {
+            (Release::NotRefundable, true, None) => {
+                if entry.refunding.take().is_some() && entry.delivered {
+                    entry.end = Some(End::Delivered);
+                } else {
+                    entry.keep_money = true;
+                }
+                entry.given_up = true;
+            }
+            _ if entry.refunding.is_some() => return Err(StoreErrorKind::Conflict.into()),
             (Release::NotCharged, false, None) if bug == Bug::NotChargedKeepsTheProof => {
                 self.entries.remove(&lease.id);
             }
@@ -271,7 +370,7 @@ impl Model {
             (Release::Unknown, false, None) => entry.given_up = true,
             (Release::Undelivered, true, None) if bug == Bug::UndeliveredFrees => self.remove(lease.id),
             (Release::Undelivered, true, None) => entry.given_up = true,
-            (Release::Undelivered, true, Some(End::Delivered)) => {
+            (Release::Undelivered, true, Some(End::Delivered)) if !entry.delivered => {
                 if bug == Bug::NoTakeBack {
                     return Err(StoreErrorKind::Conflict.into());
                 }
@@ -283,11 +382,44 @@ impl Model {
             }
             _ => return Err(StoreErrorKind::Conflict.into()),
         }
+        if let Some(entry) = self.entries.get_mut(&lease.id) {
+            entry.go_on();
+        }
         Ok(())
     }
 
+    pub(crate) fn put_off(&mut self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let entry = self.fenced(lease, Bug::PutOffNotFenced)?;
+        entry.given_up = true;
+        entry.put_off = Some(until);
+        entry.attempts += 1;
+        Ok(())
+    }
+
+    pub(crate) fn take(&mut self, take: Take) -> Taken {
+        self.forget(take.now);
+        let Some(entry) = self.entries.get_mut(&take.id) else { return Taken::Absent };
+        match entry.end {
+            Some(End::Delivered) if take.asked_for => {}
+            Some(end) => return Taken::Spent(end),
+            None => {}
+        }
+        if entry.at_work(take.now) || entry.is_put_off(take.now) && !take.asked_for {
+            return Taken::Busy;
+        }
+        entry.delivered |= entry.end.is_some();
+        self.tokens += 1;
+        entry.token = self.tokens;
+        entry.given_up = false;
+        entry.claim.lease_until = take.lease_until;
+        Taken::Won { lease: Lease { id: take.id, token: self.tokens }, entry: entry.shown() }
+    }
+
+    pub(crate) fn find(&self, id: ChallengeId) -> Option<JournalEntry> {
+        self.entries.get(&id).map(Entry::shown)
+    }
+
     pub(crate) fn unfinished(&self, page: Page) -> Vec<JournalEntry> {
-        let at_work = |entry: &Entry| !entry.given_up && page.now < entry.claim.lease_until;
         let from = |id: ChallengeId| match page.after {
             Some(after) if self.has(Bug::ListsFromAfter) => id >= after,
             Some(after) => id > after,
@@ -299,24 +431,14 @@ impl Model {
             .values()
             .filter(|entry| from(entry.claim.id))
             .take(early_limit)
-            .filter(|entry| self.has(Bug::ListsAtWork) || !at_work(entry))
+            .filter(|entry| self.has(Bug::ListsAtWork) || !entry.at_work(page.now))
+            .filter(|entry| !page.due || !entry.is_put_off(page.now))
             .filter(|entry| self.has(Bug::ListsSpent) || entry.end.is_none())
             .collect();
         if self.has(Bug::ListsOutOfOrder) {
             entries.sort_by_key(|entry| entry.token);
         }
-        entries
-            .into_iter()
-            .take(page.limit)
-            .map(|entry| JournalEntry {
-                id: entry.claim.id,
-                proof: entry.claim.proof,
-                settlement: entry.settlement.clone(),
-                lease_until: entry.claim.lease_until,
-                keep_until: entry.claim.keep_until,
-                record: Arc::clone(&entry.claim.record),
-            })
-            .collect()
+        entries.into_iter().take(page.limit).map(Entry::shown).collect()
     }
 }
 
@@ -426,7 +548,36 @@ impl NonceStore for Notebook {
         self.with(|model| model.release(lease, reason))
     }
 
+    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.refund(lease, reason))
+    }
+
+    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let lease = self.lease(lease)?;
+        self.with(|model| model.put_off(lease, until))
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        let given = take.id;
+        let take = Take { id: self.key(given), ..take };
+        let mut taken = self.with(|model| model.take(take));
+        if let Taken::Won { lease, entry } = &mut taken {
+            (lease.id, entry.id) = (given, given);
+        }
+        Ok(taken)
+    }
+
+    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
+        let key = self.key(id);
+        Ok(self.with(|model| model.find(key)).map(|entry| JournalEntry { id, ..entry }))
+    }
+
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         Ok(self.with(|model| model.unfinished(page)))
+    }
+
+    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.with(|model| model.forget_some(now, limit)))
     }
 }

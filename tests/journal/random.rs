@@ -8,8 +8,8 @@ use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, SpendKey, Timestamp},
     store::{
-        Claim, Claimed, End, JournalEntry, Lease, MemoryNonceStore, NonceStore as _, Page, Proof, Release, StoreError,
-        StoreErrorKind,
+        Claim, Claimed, End, EntryState, JournalEntry, Lease, MemoryNonceStore, NonceStore as _, Page, Proof,
+        RefundReason, Release, StoreError, StoreErrorKind, Take, Taken,
     },
 };
 
@@ -25,14 +25,23 @@ enum Op {
     Settle { nth: Nth, reference: u8 },
     Commit { nth: Nth, end: End },
     Release { nth: Nth, reason: Release },
-    Unfinished { after: Option<u8>, limit: usize, wait: u64 },
+    Refund { nth: Nth, reason: RefundReason },
+    PutOff { nth: Nth, until: u64 },
+    Take { id: u8, asked_for: bool, wait: u64, lease: u64 },
+    Find { id: u8 },
+    Unfinished { after: Option<u8>, limit: usize, wait: u64, due: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let nth = || prop_oneof![4 => Just(0), 2 => 0..4usize, 1 => 0..40usize];
     let end = prop_oneof![3 => Just(End::Delivered), 1 => Just(End::Refunded)];
-    let reason =
-        prop_oneof![1 => Just(Release::NotCharged), 1 => Just(Release::Unknown), 2 => Just(Release::Undelivered)];
+    let reason = prop_oneof![
+        1 => Just(Release::NotCharged),
+        1 => Just(Release::Unknown),
+        2 => Just(Release::Undelivered),
+        1 => Just(Release::NotRefundable),
+    ];
+    let why = prop_oneof![3 => Just(RefundReason::Undelivered), 1 => Just(RefundReason::Requested)];
     let wait = || prop_oneof![3 => Just(0), 2 => 0..4u64, 1 => 0..40u64];
     prop_oneof![
         6 => (0..6u8, 0..4u8, any::<bool>(), wait(), 0..20u64, 0..40u64)
@@ -41,8 +50,13 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (nth(), 0..3u8).prop_map(|(nth, reference)| Op::Settle { nth, reference: reference / 2 }),
         4 => (nth(), end).prop_map(|(nth, end)| Op::Commit { nth, end }),
         3 => (nth(), reason).prop_map(|(nth, reason)| Op::Release { nth, reason }),
-        1 => (proptest::option::of(0..6u8), 0..8usize, wait())
-            .prop_map(|(after, limit, wait)| Op::Unfinished { after, limit, wait }),
+        2 => (nth(), why).prop_map(|(nth, reason)| Op::Refund { nth, reason }),
+        2 => (nth(), 0..60u64).prop_map(|(nth, until)| Op::PutOff { nth, until }),
+        4 => (0..6u8, any::<bool>(), wait(), 0..20u64)
+            .prop_map(|(id, asked_for, wait, lease)| Op::Take { id, asked_for, wait, lease }),
+        1 => (0..6u8).prop_map(|id| Op::Find { id }),
+        1 => (proptest::option::of(0..6u8), 0..8usize, wait(), any::<bool>())
+            .prop_map(|(after, limit, wait, due)| Op::Unfinished { after, limit, wait, due }),
     ]
 }
 
@@ -121,18 +135,44 @@ impl Run {
             Op::Release { nth, reason } => {
                 let Some((real, lease)) = self.lease(nth) else { return Ok(()) };
                 let found = kind(self.store.release(real, reason).now_or_never().unwrap());
-                let over = self.model.entries.get(&lease.id).is_some_and(|entry| {
-                    entry.token == lease.token && entry.end.is_some() && entry.claim.lease_until <= self.at(self.told)
-                });
                 // What a take-back needs may be gone once the lease has ended.
-                if over && reason == Release::Undelivered && found == Err(StoreErrorKind::LeaseLost) {
+                if self.is_over(lease) && reason == Release::Undelivered && found == Err(StoreErrorKind::LeaseLost) {
                     return Ok(());
                 }
                 self.compare(found, lease, |model| model.release(lease, reason))?;
             }
-            Op::Unfinished { after, limit, wait } => {
+            Op::Refund { nth, reason } => {
+                let Some((real, lease)) = self.lease(nth) else { return Ok(()) };
+                let found = kind(self.store.refund(real, reason).now_or_never().unwrap());
+                // So may be what was settled.
+                if self.is_over(lease) && found == Err(StoreErrorKind::LeaseLost) {
+                    return Ok(());
+                }
+                self.compare(found, lease, |model| model.refund(lease, reason))?;
+            }
+            Op::PutOff { nth, until } => {
+                let Some((real, lease)) = self.lease(nth) else { return Ok(()) };
+                // Nor need it be remembered that such a lease was given up.
+                if self.is_over(lease) {
+                    return Ok(());
+                }
+                let until = self.at(until);
+                let found = kind(self.store.put_off(real, until).now_or_never().unwrap());
+                self.compare(found, lease, |model| model.put_off(lease, until))?;
+            }
+            Op::Take { id: n, asked_for, wait, lease } => {
                 self.now += wait;
-                let page = Page { now: self.at(self.now), after: after.map(id), limit };
+                self.told = self.told.max(self.now);
+                let (now, lease_until) = (self.at(self.now), self.at(self.now + lease));
+                self.take(Take { id: id(n), now, lease_until, asked_for })?;
+            }
+            Op::Find { id: n } => {
+                let found = self.store.find(id(n)).now_or_never().unwrap().unwrap();
+                self.find(id(n), found)?;
+            }
+            Op::Unfinished { after, limit, wait, due } => {
+                self.now += wait;
+                let page = Page { now: self.at(self.now), after: after.map(id), limit, due };
                 let found = self.store.unfinished(page).now_or_never().unwrap().unwrap();
                 let expected = self.model.unfinished(page);
                 prop_assert_eq!(printed(&found), printed(&expected));
@@ -143,12 +183,72 @@ impl Run {
         Ok(())
     }
 
-    fn claim(&mut self, claim: Claim) -> Result<(), TestCaseError> {
+    /// The entry has ended, and so has its lease: what only its holder needs may be gone.
+    fn is_over(&self, lease: Lease) -> bool {
+        let known =
+            self.model.entries.get(&lease.id).or_else(|| {
+                self.forgotten.iter().find(|entry| entry.claim.id == lease.id && entry.token == lease.token)
+            });
+        known.is_some_and(|entry| entry.end.is_some() && entry.claim.lease_until <= self.at(self.told))
+    }
+
+    /// Does a step in the model that may forget entries, and remembers those.
+    fn forgetful<T>(&mut self, step: impl FnOnce(&mut Model) -> T) -> T {
         let before = self.model.entries.clone();
-        let expected = self.model.claim(claim.clone());
+        let answer = step(&mut self.model);
         let told = self.at(self.told);
         let gone = before.into_values().filter(|entry| entry.forget_at().is_some_and(|at| at <= told));
         self.forgotten.extend(gone);
+        answer
+    }
+
+    fn take(&mut self, take: Take) -> Result<(), TestCaseError> {
+        let mut ahead = self.model.clone();
+        let expected = ahead.take(take);
+        let found = self.store.take(take).now_or_never().unwrap().unwrap();
+        if let (Taken::Spent(End::Delivered), Taken::Won { entry, .. }) = (&found, &expected) {
+            // It has forgotten what was settled.
+            let over = matches!(entry.state, EntryState::Spent { .. });
+            prop_assert!(over && take.asked_for);
+            self.forgetful(|model| model.take(Take { asked_for: false, ..take }));
+            return Ok(());
+        }
+        self.forgetful(|model| model.take(take));
+        match (found, expected) {
+            (Taken::Won { lease: real, entry: found }, Taken::Won { lease: model, entry: expected }) => {
+                prop_assert_eq!(found, expected);
+                self.given_out(real, model)
+            }
+            (found, expected) => {
+                prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn find(&self, id: ChallengeId, found: Option<JournalEntry>) -> Result<(), TestCaseError> {
+        let expected = self.model.find(id);
+        match (&found, &expected) {
+            (Some(found), Some(expected)) if found.proof == expected.proof => match (&found.state, &expected.state) {
+                (EntryState::Spent { end: found, settlement: None }, EntryState::Spent { end: expected, .. }) => {
+                    prop_assert_eq!(found, expected);
+                    return Ok(());
+                }
+                _ => {}
+            },
+            // It has not forgotten it yet.
+            (Some(found), None) if matches!(found.state, EntryState::Spent { .. }) => {
+                prop_assert!(self.forgotten.iter().any(|entry| entry.claim.id == id));
+                return Ok(());
+            }
+            _ => {}
+        }
+        prop_assert_eq!(found, expected);
+        Ok(())
+    }
+
+    fn claim(&mut self, claim: Claim) -> Result<(), TestCaseError> {
+        let expected = self.forgetful(|model| model.claim(claim.clone()));
         let found = self.store.claim(claim).now_or_never().unwrap();
         match (found, expected) {
             (

@@ -8,8 +8,8 @@ use crate::{
     method::Settlement,
     protocol::{ChallengeId, SpendKey, Timestamp},
     store::{
-        Claim, Claimed, End, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release, StoreError,
-        StoreErrorKind,
+        Claim, Claimed, End, EntryState, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release,
+        StoreError, StoreErrorKind, Take, Taken,
     },
 };
 
@@ -47,6 +47,28 @@ pub(super) struct Answered {
     pub(super) answer: Answer,
     pub(super) lease: Option<Lease>,
     pub(super) settlement: Option<Settlement>,
+}
+
+/// The answer to a take, as far as laws compare it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Took {
+    Won,
+    Busy,
+    Spent(End),
+    Absent,
+    Failed(StoreErrorKind),
+}
+
+impl Took {
+    pub(super) fn of(result: &Result<Taken, StoreError>) -> Self {
+        match result {
+            Ok(Taken::Won { .. }) => Self::Won,
+            Ok(Taken::Busy) => Self::Busy,
+            Ok(Taken::Spent(end)) => Self::Spent(*end),
+            Ok(Taken::Absent) => Self::Absent,
+            Err(error) => Self::Failed(error.kind()),
+        }
+    }
 }
 
 impl From<Result<Claimed, StoreError>> for Answered {
@@ -153,8 +175,93 @@ impl Lab {
         Ok(lease)
     }
 
+    /// The claim number `n`, won, settled and on its way back at the beginning.
+    pub(super) async fn refunding(&self, n: u64) -> Checked<Lease> {
+        let lease = self.settled(n).await?;
+        self.refund("a settled entry", lease, Ok(())).await?;
+        Ok(lease)
+    }
+
     pub(super) async fn refund(&self, what: &str, lease: Lease, expected: Step) -> Checked {
-        step(what, "refund", self.store.refund(lease, RefundReason::Undelivered).await, expected)
+        self.refund_for(what, lease, RefundReason::Undelivered, expected).await
+    }
+
+    pub(super) async fn refund_for(&self, what: &str, lease: Lease, reason: RefundReason, expected: Step) -> Checked {
+        step(what, &format!("refund({reason})"), self.store.refund(lease, reason).await, expected)
+    }
+
+    pub(super) async fn put_off(&self, what: &str, lease: Lease, millis: u64, expected: Step) -> Checked {
+        step(what, "put_off", self.store.put_off(lease, self.at(millis)).await, expected)
+    }
+
+    /// Takes entry `n` at an instant, with a lease of the usual length.
+    pub(super) async fn try_take(&self, n: u64, millis: u64, asked_for: bool) -> Result<Taken, StoreError> {
+        let lease_until = self.at(millis + LEASE);
+        self.store.take(Take { id: id(n), now: self.at(millis), lease_until, asked_for }).await
+    }
+
+    /// Takes entry `n`, asked for or not, and checks that the answer is not the entry.
+    pub(super) async fn not_taken(&self, what: &str, n: u64, millis: u64, asked_for: bool, expected: Took) -> Checked {
+        match Took::of(&self.try_take(n, millis, asked_for).await) {
+            found if found == expected => Ok(()),
+            found => {
+                Err(format!("{what}: taken ({}), and answered {found:?} instead of {expected:?}", asked(asked_for)))
+            }
+        }
+    }
+
+    /// Takes entry `n` over, and checks what comes with it.
+    pub(super) async fn take(
+        &self,
+        what: &str,
+        n: u64,
+        millis: u64,
+        asked_for: bool,
+    ) -> Checked<(Lease, JournalEntry)> {
+        let taken = self.try_take(n, millis, asked_for).await;
+        let Ok(Taken::Won { lease, entry }) = taken else {
+            let found = Took::of(&taken);
+            return Err(format!("{what}: taken ({}), and answered {found:?} instead of Won", asked(asked_for)));
+        };
+        if lease.id != id(n) {
+            return Err(format!("{what}: taken, and the lease is for {} instead of {}", lease.id, id(n)));
+        }
+        if entry.lease_until != self.at(millis + LEASE) {
+            return Err(format!("{what}: taken, and the entry is not shown with the new lease"));
+        }
+        let found = self.found(what, n).await?;
+        same_entry(&found, &entry)
+            .map_err(|differs| format!("{what}: what was taken and found differ in the {differs}"))?;
+        Ok((lease, entry))
+    }
+
+    pub(super) async fn find(&self, id: ChallengeId) -> Checked<Option<JournalEntry>> {
+        self.store.find(id).await.map_err(|error| format!("`find` failed: {error}"))
+    }
+
+    /// The entry number `n`, whatever its state.
+    pub(super) async fn found(&self, what: &str, n: u64) -> Checked<JournalEntry> {
+        let found = self.find(id(n)).await?.ok_or_else(|| format!("{what}: the entry is not found"))?;
+        if found.id == id(n) { Ok(found) } else { Err(format!("{what}: the entry of {} is found instead", found.id)) }
+    }
+
+    /// Checks that entry `n` has ended so, and that what is found of it is true.
+    pub(super) async fn found_spent(&self, what: &str, n: u64, end: End) -> Checked {
+        let found = self.found(what, n).await?;
+        match &found.state {
+            EntryState::Spent { end: known, settlement }
+                if *known == end
+                    && found.proof == self.claim(n).proof
+                    && settlement.as_ref().is_none_or(|known| *known == self.settlement(n)) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("{what}: found as {found:?}")),
+        }
+    }
+
+    pub(super) async fn forget(&self, millis: u64, limit: usize) -> Checked<usize> {
+        self.store.forget(self.at(millis), limit).await.map_err(|error| format!("`forget` failed: {error}"))
     }
 
     pub(super) async fn renew(&self, what: &str, lease: Lease, millis: u64, expected: Step) -> Checked {
@@ -204,6 +311,10 @@ pub(super) type Step = Result<(), StoreErrorKind>;
 pub(super) const LEASE_LOST: Step = Err(StoreErrorKind::LeaseLost);
 pub(super) const CONFLICT: Step = Err(StoreErrorKind::Conflict);
 
+fn asked(asked_for: bool) -> &'static str {
+    if asked_for { "asked for" } else { "unasked" }
+}
+
 fn step(what: &str, verb: &str, result: Result<(), StoreError>, expected: Step) -> Checked {
     let answer = result.map_err(|error| error.kind());
     if answer == expected {
@@ -229,6 +340,12 @@ pub(super) fn same_entry(expected: &JournalEntry, found: &JournalEntry) -> Resul
             expected.keep_until == found.keep_until,
             format!("{} / {}", expected.keep_until, found.keep_until),
         ),
+        (
+            "instant of put_off",
+            expected.put_off == found.put_off,
+            format!("{:?} / {:?}", expected.put_off, found.put_off),
+        ),
+        ("attempts", expected.attempts == found.attempts, format!("{} / {}", expected.attempts, found.attempts)),
         ("record", expected.record == found.record, format!("{:?} / {:?}", expected.record, found.record)),
     ];
     match members.into_iter().find(|(_, same, _)| !same) {

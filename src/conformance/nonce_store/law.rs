@@ -5,7 +5,7 @@ use std::fmt;
 use super::{
     BoxFuture, ends, keys,
     lab::{Checked, Lab},
-    leases, listing, memory, winning,
+    leases, listing, memory, recovery, refunds, winning,
 };
 
 /// What a law needs beside time.
@@ -79,14 +79,30 @@ laws! {
     SettleAgain "Repeating `settle` changes nothing; settling something else is a conflict." ends::settle_again;
     CommitAgain "Repeating `commit` changes nothing; another end is a conflict." ends::commit_again;
     WrongState "A step that the entry's state has no arrow for is a conflict and changes nothing." ends::wrong_state;
+    RefundIsJournalled "Money on its way back is not delivered any more, and only `Refunded` ends it." refunds::journalled;
+    RefundAgain "Repeating `refund` changes nothing; another reason is a conflict." refunds::again;
+    FencedRefund "`refund` does nothing without the present lease." refunds::fenced;
+    NotRefundable "After `NotRefundable` the entry is settled, may be claimed, and is not refundable for good." refunds::not_refundable;
+    DeliveredStaysDelivered "A delivered entry that is asked for can only be refunded: it is never delivered again." refunds::delivered_stays;
+    RefundingIsNeverForgotten "Money on its way back is never forgotten by age." refunds::never_forgotten;
+    TakenOnce "Of concurrent takes and claims of an entry, one wins." recovery::taken_once;
+    TakenOnceOnThreads "On many threads every entry is taken or claimed exactly once." recovery::taken_once_on_threads;
+    TakeAnswers "A take is answered with what is open and idle, and never makes an entry." recovery::take_answers;
+    TakenAsItIs "A take gives a new lease for the entry as it is, and answers what `find` shows." recovery::taken_as_it_is;
+    PutOff "An entry that was put off is left alone until then, but for claims and for whoever asks for it." recovery::put_off;
+    GoingOn "A step that brings an entry further ends that it was put off, and the count of attempts." recovery::going_on;
+    FencedPutOff "`put_off` does nothing without the present lease." recovery::fenced_put_off;
+    FindShowsEverything "`find` shows every entry whatever its state, and changes nothing." recovery::find;
     SpentIsRemembered "A spent id and its proof are remembered until `keep_until`." memory::spent_is_remembered;
     OpenIsNeverForgotten "What is held or settled is never forgotten by age." memory::open_is_never_forgotten;
+    ForgetsWhatMay "`forget` drops what may be forgotten, at most as many as it is told, and nothing else." memory::forgets_what_may;
     FullRefuses "A full store refuses, and drops nothing." memory::full_refuses, 8;
     RoomIsCounted "Concurrent claims do not overfill a store." memory::room_is_counted, 8;
     ExactIds "Ids are compared by all of their bytes." keys::ids;
     ExactProofs "Proofs are compared by all of their bytes." keys::proofs;
     BoundProofsStayLocal "A bound proof does not stand in the way of another id." keys::bound_proofs_stay_local;
     UnfinishedIsOpenMoney "`unfinished` lists what is held or settled and not at work." listing::open_money;
+    DueIsNotPutOff "`unfinished` lists what was put off, unless only what is due is asked for." recovery::due;
     UnfinishedPages "`unfinished` is in order of id, after the one given, at most as many as asked for." listing::pages;
     KeptAsGiven "Record, proof, settlement and instants come back as they were given." listing::kept_as_given;
 }

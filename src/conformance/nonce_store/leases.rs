@@ -69,7 +69,7 @@ pub(super) async fn tokens_grow(lab: &Lab) -> Checked {
 }
 
 /// Leases for entry `n` that are worth nothing: `old` was taken over by `present`.
-fn worthless(n: u64, old: Lease, present: Lease) -> [(&'static str, Lease); 4] {
+pub(super) fn worthless(n: u64, old: Lease, present: Lease) -> [(&'static str, Lease); 4] {
     [
         ("a lease that was taken over", old),
         ("a token that was never given out", Lease { id: id(n), token: present.token.saturating_add(1) }),
@@ -79,7 +79,7 @@ fn worthless(n: u64, old: Lease, present: Lease) -> [(&'static str, Lease); 4] {
 }
 
 /// Entry `n`, held and taken over once.
-async fn taken_over(lab: &Lab, n: u64) -> Checked<(Lease, Lease)> {
+pub(super) async fn taken_over(lab: &Lab, n: u64) -> Checked<(Lease, Lease)> {
     let old = lab.held(n).await?;
     let present = lab.lease("an expired lease", lab.claim_at(n, LEASE), Answer::Resumed).await?;
     Ok((old, present))

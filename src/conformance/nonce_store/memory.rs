@@ -5,14 +5,14 @@ use futures_util::future::join_all;
 use super::lab::{Answer, Answered, Checked, KEEP, LEASE, Lab, MUCH_LATER, id, key};
 use crate::store::{Claim, End, Proof, Release, StoreErrorKind};
 
-/// Claims of others, which a store may take as an occasion to forget something.
-async fn others(lab: &Lab, millis: u64) -> Checked {
+/// Claims of others, which a store may take as an occasion to forget something, and the request to do so.
+pub(super) async fn others(lab: &Lab, millis: u64) -> Checked {
     for n in 0..300 {
         let claim = lab.claim_at(10_000 + n, millis);
         let lease = lab.lease("another id", claim, Answer::Won).await?;
         lab.release("held", lease, Release::NotCharged, Ok(())).await?;
     }
-    Ok(())
+    lab.forget(millis, 1000).await.map(drop)
 }
 
 pub(super) async fn spent_is_remembered(lab: &Lab) -> Checked {
@@ -122,4 +122,71 @@ pub(super) async fn room_is_counted(lab: &Lab) -> Checked {
         None if won != 8 => Err(format!("concurrent claims with room for 8: {won} were won")),
         None => Ok(()),
     }
+}
+
+/// How many spent entries there are to forget.
+const MANY: u64 = 20;
+
+pub(super) async fn forgets_what_may(lab: &Lab) -> Checked {
+    for n in 0..MANY {
+        lab.spent(n, if n % 2 == 0 { End::Delivered } else { End::Refunded }).await?;
+    }
+    // Open money, of every kind.
+    lab.held(100).await?;
+    lab.settled(101).await?;
+    lab.refunding(102).await?;
+    let lease = lab.settled(103).await?;
+    lab.put_off("settled", lease, LEASE, Ok(())).await?;
+    let lease = lab.settled(104).await?;
+    lab.release("settled", lease, Release::NotRefundable, Ok(())).await?;
+    // Remembered longer, and an end that can still be taken back when it might be forgotten.
+    let longer = Claim { keep_until: lab.at(KEEP + 1), ..lab.claim(105) };
+    let lease = lab.lease("a first claim", longer, Answer::Won).await?;
+    lab.settle("held", lease, 105, Ok(())).await?;
+    lab.commit("settled", lease, End::Delivered, Ok(())).await?;
+    let taken_back = lab.settled(106).await?;
+    lab.renew("settled", taken_back, 2 * KEEP, Ok(())).await?;
+    lab.commit("settled", taken_back, End::Delivered, Ok(())).await?;
+
+    let early = lab.forget(KEEP - 1, 1000).await?;
+    if early != 0 {
+        return Err(format!("1 ms before keep_until: {early} entries were forgotten"));
+    }
+    for n in 0..MANY {
+        let end = if n % 2 == 0 { End::Delivered } else { End::Refunded };
+        let what = "a spent id, 1 ms before keep_until, after `forget`";
+        lab.expect(what, lab.claim_at(n, KEEP - 1), Answer::Spent(end)).await?;
+    }
+    if lab.forget(KEEP, 0).await? != 0 {
+        return Err("asked to forget at most none, it has forgotten some".into());
+    }
+    let mut forgotten = 0;
+    loop {
+        let some = lab.forget(KEEP, 7).await?;
+        forgotten += some;
+        if some > 7 || forgotten as u64 > MANY {
+            return Err(format!("of {MANY} entries it has forgotten {forgotten}, {some} of them when asked for 7"));
+        }
+        if some == 0 {
+            break;
+        }
+    }
+    let what = "after `forget`";
+    for n in 0..MANY {
+        let answer = lab.later(lab.claim_of(id(n), Proof::Exclusive(key(n + 1000))), KEEP);
+        lab.expect(&format!("{what}, a forgotten id with another proof"), answer, Answer::Won).await?;
+        let answer = lab.later(lab.claim_of(id(n + 1000), Proof::Exclusive(key(n))), KEEP);
+        lab.expect(&format!("{what}, a forgotten proof for another id"), answer, Answer::Won).await?;
+    }
+    for n in 100..105 {
+        let by_other_id = lab.later(lab.claim_of(id(n + 1000), Proof::Exclusive(key(n))), KEEP);
+        let answer = if n == 100 { Answer::Busy } else { Answer::OtherProof };
+        lab.expect(&format!("{what}, the proof of open money"), by_other_id, answer).await?;
+        lab.entry(&format!("{what}, open money"), n).await?;
+        lab.found(&format!("{what}, open money"), n).await?;
+    }
+    let longer = Answer::Spent(End::Delivered);
+    lab.expect(&format!("{what}, remembered longer"), lab.claim_at(105, KEEP), longer).await?;
+    lab.release(&format!("{what}, an end that can be taken back"), taken_back, Release::Undelivered, Ok(())).await?;
+    lab.entry(&format!("{what}, an end that was taken back"), 106).await.map(drop)
 }

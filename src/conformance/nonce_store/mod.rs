@@ -22,7 +22,10 @@ mod law;
 mod leases;
 mod listing;
 mod memory;
+mod recovery;
+mod refunds;
 mod replicas;
+mod threads;
 mod winning;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};

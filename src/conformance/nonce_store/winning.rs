@@ -3,9 +3,11 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 
-use super::lab::{Answer, Answered, Checked, KEEP, LEASE, Lab, id, key};
+use super::{
+    lab::{Answer, Answered, Checked, KEEP, LEASE, Lab, id, key},
+    threads,
+};
 use crate::{
     method::Settlement,
     protocol::Timestamp,
@@ -66,43 +68,21 @@ const HASTE: u32 = 20;
 /// Every worker tries to win, to take over and to deliver everything. What all of them did together must
 /// be exactly once each.
 pub(super) async fn on_threads(lab: &Lab) -> Checked {
-    let (report, mut reports) = mpsc::unbounded_channel();
-    for number in 0..THREADS {
-        let claim = |n| lab.claim_of(id(n), Proof::Exclusive(key(n / 2)));
+    let claim = |n| lab.claim_of(id(n), Proof::Exclusive(key(n / 2)));
+    let workers = (0..THREADS).map(|number| {
         let worker = Worker {
             store: Arc::clone(&lab.store),
             claims: (0..2 * PAIRS).map(|n| claim((n * ORDER + number) % (2 * PAIRS))).collect(),
             expired: lab.at(LEASE),
             lease_until: lab.at(KEEP),
         };
-        let report = report.clone();
-        let runtime = tokio::runtime::Handle::try_current();
-        thread::spawn(move || {
-            let work = worker.run();
-            let done = match runtime {
-                Ok(runtime) => runtime.block_on(work),
-                Err(_) => match tokio::runtime::Builder::new_current_thread().build() {
-                    Ok(runtime) => runtime.block_on(work),
-                    Err(error) => Err(format!("no runtime for a thread: {error}")),
-                },
-            };
-            // Nobody waits for it when another worker has failed.
-            let _ = report.send(done);
-        });
-    }
-    drop(report);
-
+        worker.run()
+    });
     let mut sum = Done::default();
-    let mut workers = 0;
-    while let Some(done) = reports.recv().await {
-        let done = done?;
-        workers += 1;
+    for done in threads::run(workers).await? {
         sum.won += done.won;
         sum.resumed += done.resumed;
         sum.delivered += done.delivered;
-    }
-    if workers != THREADS {
-        return Err(format!("{} of {THREADS} threads panicked", THREADS - workers));
     }
     let expected = Done { won: PAIRS, resumed: PAIRS, delivered: PAIRS };
     if sum == expected {
@@ -201,7 +181,7 @@ pub(super) async fn answers(lab: &Lab) -> Checked {
             Row { what: "expired", at: LEASE, other_proof: other_expired, by_other_id, same_proof: same_expired },
         ]
     };
-    use Answer::{Busy, OtherProof, Resumed, Settled, Spent};
+    use Answer::{Busy, OtherProof, Refunding, Resumed, Settled, Spent};
     let delivered = Spent(End::Delivered);
     let refunded = Spent(End::Refunded);
     for (n, state, rows) in [
@@ -209,11 +189,13 @@ pub(super) async fn answers(lab: &Lab) -> Checked {
         (200, "settled", rows(Busy, Settled, OtherProof, OtherProof, OtherProof)),
         (300, "delivered", rows(delivered, delivered, OtherProof, OtherProof, OtherProof)),
         (400, "refunded", rows(refunded, refunded, OtherProof, OtherProof, OtherProof)),
+        (500, "refunding", rows(Refunding, Refunding, OtherProof, OtherProof, OtherProof)),
     ] {
         match state {
             "held" => drop(lab.held(n).await?),
             "settled" => drop(lab.settled(n).await?),
             "delivered" => drop(lab.spent(n, End::Delivered).await?),
+            "refunding" => drop(lab.refunding(n).await?),
             _ => drop(lab.spent(n, End::Refunded).await?),
         }
         for Row { what, at, other_proof, by_other_id, same_proof } in rows {

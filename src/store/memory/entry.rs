@@ -45,6 +45,8 @@ pub(super) struct Open {
     pub(super) keep_money: bool,
     pub(super) put_off: Option<Timestamp>,
     pub(super) attempts: u32,
+    /// It was delivered, and somebody has asked for it since: it is never delivered again.
+    pub(super) delivered: bool,
 }
 
 impl Open {
@@ -90,6 +92,7 @@ impl Entry {
                 keep_money: false,
                 put_off: None,
                 attempts: 0,
+                delivered: false,
             })),
         }
     }
@@ -137,6 +140,11 @@ impl Entry {
         if let Some(open) = &mut self.open {
             open.go_on();
         }
+        self.due()
+    }
+
+    /// When its row is due.
+    pub(super) fn due(&self) -> Millis {
         match &self.open {
             Some(open) if !self.is_open() => ceil_millis(open.lease_until),
             _ => NEVER,

@@ -208,27 +208,57 @@ impl MemoryNonceStore {
     fn take_now(&self, take: Take) -> Result<Taken, StoreError> {
         let ids = &mut *self.ids(take.id).lock();
         let now = take.now.unix_millis();
-        let entry = match ids.table.get(&self.hash, take.id.as_bytes()) {
-            Some(Found { row, due }) if row.forget_at(row.phase(), *due) > now => row,
+        let mut found = match ids.table.get(&self.hash, take.id.as_bytes()) {
+            Some(found) if found.row.forget_at(found.row.phase(), *found.due) > now => found,
             _ => return Ok(Taken::Absent),
         };
-        if let Phase::Spent(end) = entry.phase() {
-            return Ok(Taken::Spent(end));
+        match (found.row.phase(), &found.row.open) {
+            (Phase::Spent(End::Delivered), Some(_)) if take.asked_for => {}
+            (Phase::Spent(end), _) => return Ok(Taken::Spent(end)),
+            (Phase::Held | Phase::Settled | Phase::Refunding(_), _) => {}
         }
         let busy = |open: &entry::Open| open.is_at_work(take.now) || (!take.asked_for && open.is_put_off(take.now));
-        if entry.open.as_deref().is_none_or(busy) {
+        if found.row.open.as_deref().is_none_or(busy) {
             return Ok(Taken::Busy);
         }
-        let lease = self.take_over(entry, take.lease_until)?;
-        Ok(entry.shown().map_or(Taken::Busy, |entry| Taken::Won { lease, entry }))
+        let lease = match (self.take_over(found.row, take.lease_until), found.row.phase()) {
+            (Ok(lease), Phase::Spent(_)) => {
+                self.ask_for(&mut found)?;
+                lease
+            }
+            // By another's clock its proof was forgotten.
+            (Err(_), Phase::Spent(end)) => return Ok(Taken::Spent(end)),
+            (lease, Phase::Held | Phase::Settled | Phase::Refunding(_)) => lease?,
+        };
+        Ok(found.row.shown().map_or(Taken::Busy, |entry| Taken::Won { lease, entry }))
+    }
+
+    /// Somebody has asked for a delivered entry, whose lease is new: it and its proof stay as long.
+    fn ask_for(&self, found: &mut Found<'_, Entry>) -> Result<(), StoreError> {
+        if let Some(open) = &mut found.row.open {
+            open.delivered = true;
+        }
+        self.keep(found)
+    }
+
+    /// A lease for an entry that has ended is given up. Nothing of that is remembered when the lease would
+    /// have ended, so the token is gone too.
+    fn retire(&self, entry: &mut Entry) -> Result<(), StoreError> {
+        let Some(until) = entry.open.as_deref().map(|open| open.lease_until) else { return Ok(()) };
+        self.take_over(entry, until)?;
+        if let Some(open) = &mut entry.open {
+            open.given_up = true;
+        }
+        Ok(())
     }
 
     fn put_off_now(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
         let ids = &mut *self.ids(lease.id).lock();
         let Found { row: entry, .. } = self.fenced(ids, lease)?;
-        if entry.is_open()
-            && let Some(open) = &mut entry.open
-        {
+        if !entry.is_open() {
+            self.retire(entry)?;
+        }
+        if let Some(open) = &mut entry.open {
             open.given_up = true;
             open.put_off = Some(until);
             open.attempts = open.attempts.saturating_add(1);
@@ -294,6 +324,16 @@ impl MemoryNonceStore {
         let mut found = self.fenced(ids, lease)?;
         match found.row.phase() {
             Phase::Settled => self.enter(&mut found, Phase::Refunding(reason)),
+            Phase::Spent(End::Delivered) => match &found.row.open {
+                Some(open) if open.delivered => {
+                    self.enter(&mut found, Phase::Refunding(reason))?;
+                    ids.open += 1;
+                    Ok(())
+                }
+                Some(_) => Err(StoreErrorKind::Conflict.into()),
+                // Nobody knows what to give back any more: the lease had ended.
+                None => Err(StoreErrorKind::LeaseLost.into()),
+            },
             Phase::Refunding(known) if known == reason => Ok(()),
             Phase::Held | Phase::Refunding(_) | Phase::Spent(_) => Err(StoreErrorKind::Conflict.into()),
         }
@@ -325,6 +365,13 @@ impl MemoryNonceStore {
                 ids.open -= 1;
             }
             (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => found.row.give_up(),
+            (Phase::Refunding(_), Release::NotRefundable)
+                if found.row.open.as_deref().is_some_and(|open| open.delivered) =>
+            {
+                self.enter(&mut found, Phase::Spent(End::Delivered))?;
+                self.retire(found.row)?;
+                ids.open -= 1;
+            }
             (Phase::Settled | Phase::Refunding(_), Release::NotRefundable) => {
                 if found.row.phase() != Phase::Settled {
                     self.enter(&mut found, Phase::Settled)?;
@@ -335,9 +382,11 @@ impl MemoryNonceStore {
                 found.row.give_up();
             }
             (Phase::Spent(End::Delivered), Release::Undelivered) => {
-                // Without its settlement the entry cannot be delivered: the lease had ended.
-                if found.row.open.is_none() {
-                    return Err(StoreErrorKind::LeaseLost.into());
+                match &found.row.open {
+                    // Without its settlement the entry cannot be delivered: the lease had ended.
+                    None => return Err(StoreErrorKind::LeaseLost.into()),
+                    Some(open) if open.delivered => return Err(StoreErrorKind::Conflict.into()),
+                    Some(_) => {}
                 }
                 self.enter(&mut found, Phase::Settled)?;
                 found.row.give_up();
@@ -359,11 +408,23 @@ impl MemoryNonceStore {
     /// Takes an entry and its exclusive proof to a phase.
     fn enter(&self, found: &mut Found<'_, Entry>, phase: Phase) -> Result<(), StoreError> {
         let Found { row, due } = found;
-        // Open, though not held any more: not due before the end of all time, but told apart from `HELD`.
-        let forget_at = row.forget_at(phase, **due).min(PAID);
-        self.with_proof(row.proof(), row.token, |proof| *proof.due = forget_at)?;
+        self.keep_proof(row, phase, **due)?;
         **due = row.enter(phase);
         Ok(())
+    }
+
+    /// Keeps an entry that has ended, and its exclusive proof, for as long as its new lease may last.
+    fn keep(&self, found: &mut Found<'_, Entry>) -> Result<(), StoreError> {
+        let Found { row, due } = found;
+        self.keep_proof(row, row.phase(), **due)?;
+        **due = row.due();
+        Ok(())
+    }
+
+    fn keep_proof(&self, row: &Entry, phase: Phase, due: Millis) -> Result<(), StoreError> {
+        // Open, though not held any more: not due before the end of all time, but told apart from `HELD`.
+        let forget_at = row.forget_at(phase, due).min(PAID);
+        self.with_proof(row.proof(), row.token, |proof| *proof.due = forget_at)
     }
 
     /// Changes the row of an exclusive proof beside the row of its entry, whose shard is locked.
