@@ -22,6 +22,10 @@ pub mod metric {
     pub const UNKNOWN: &str = "tower_mpp_unknown_total";
     /// Counter: faults of the merchant's side of a rail. Label `method`.
     pub const FAULTS: &str = "tower_mpp_faults_total";
+    /// Counter: requests that were answered with what was kept for their `Idempotency-Key`.
+    pub const ANSWERED_AGAIN: &str = "tower_mpp_answered_again_total";
+    /// Counter: failed steps of the answer store. Label `step`.
+    pub const ANSWER_ERRORS: &str = "tower_mpp_answer_errors_total";
     /// Counter: failed steps of the journal. Label `step`.
     pub const JOURNAL_ERRORS: &str = "tower_mpp_journal_errors_total";
 }

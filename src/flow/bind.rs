@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Inner, Offers, Refusal, RefusalKind, mint::is_for_scope};
+use super::{Inner, Offers, Refusal, RefusalKind, answers::Asked, mint::is_for_scope};
 use crate::{
     method::{Checked, Payment, PaymentContext, PaymentMethod},
     protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, Timestamp},
+    store::Proof,
 };
 
 /// A payment that answers one of our own offers: right id, realm, method, intent, request, route and
@@ -16,6 +17,36 @@ pub(crate) struct Bound {
     pub(super) checked: Checked,
     /// The challenge has expired: only money that has moved before can still be redeemed.
     pub(super) expired: bool,
+    /// It cannot be redeemed any more at all. Only an answer that was kept can still be given again.
+    pub(super) too_late: bool,
+    /// The request came with an `Idempotency-Key`. Boxed: most come without.
+    pub(super) asked: Option<Box<Asked>>,
+}
+
+impl Bound {
+    /// What is presented in payment.
+    pub(super) fn proof(&self) -> Proof {
+        match self.checked.proof {
+            Some(key) => Proof::Exclusive(key),
+            None => Proof::Bound(self.payment.fingerprint()),
+        }
+    }
+
+    /// The answer is to be kept, or given again.
+    pub(crate) fn ask(&mut self, key: &[u8], scope: &str, digest: Option<&ContentDigest>) {
+        self.asked = Some(Box::new(Asked::new(self, key, scope, digest)));
+    }
+
+    /// Refuses what came too late, unless its answer may have been kept.
+    pub(crate) fn in_time(self) -> Result<Self, Refusal> {
+        if self.too_late && self.asked.is_none() { Err(too_late(self.payment.id)) } else { Ok(self) }
+    }
+}
+
+/// The journal is not asked any more, so nothing is said about what was charged before.
+pub(super) fn too_late(id: ChallengeId) -> Refusal {
+    let detail = "The challenge expired too long ago to be redeemed.";
+    Refusal::detailed(RefusalKind::PaymentExpired, detail).of(id)
 }
 
 /// Checks a credential, without waiting and without touching the journal.
@@ -56,11 +87,7 @@ pub(crate) fn bind(
         return Err(invalid());
     }
     let now = merchant.now();
-    if now >= merchant.redeemable_until(expires) {
-        // The journal is not asked any more, so nothing is said about what was charged before.
-        let detail = "The challenge expired too long ago to be redeemed.";
-        return Err(Refusal::detailed(RefusalKind::PaymentExpired, detail).of(id));
-    }
+    let too_long_ago = now >= merchant.redeemable_until(expires);
 
     let payment = Payment {
         id,
@@ -74,8 +101,33 @@ pub(crate) fn bind(
         credential,
         context: context.cloned(),
     };
-    let checked = offer.method.check(&payment).map_err(|declined| Refusal::declined(&declined, id))?;
-    Ok(Bound { payment, method: Arc::clone(&offer.method), checked, expired: now >= expires })
+    let checked = offer.method.check(&payment).map_err(|declined| match too_long_ago {
+        true => too_late(id),
+        false => Refusal::declined(&declined, id),
+    })?;
+    let method = Arc::clone(&offer.method);
+    Ok(Bound { payment, method, checked, expired: now >= expires, too_late: too_long_ago, asked: None })
+}
+
+/// The challenge of a credential that could not be bound, where this merchant has issued it for another
+/// body or another resource than those of this request.
+pub(crate) fn issued_for_another_request(
+    merchant: &Inner,
+    scope: &str,
+    digest: Option<&ContentDigest>,
+    token: &str,
+) -> Option<ChallengeId> {
+    let credential = CredentialBytes::decode(token).ok()?;
+    let parsed = credential.parse().ok()?;
+    let echoed = &parsed.challenge;
+    let id: ChallengeId = echoed.id.parse().ok()?;
+    let (opaque, expires) = (echoed.opaque.as_deref()?, echoed.expires.as_deref()?);
+    // Another body may have another price, so the offer is not one of this request.
+    let slots = merchant.keys.prepare(&echoed.realm, &echoed.method, &echoed.intent, &echoed.request);
+    let ours = echoed.realm == merchant.realm.as_str()
+        && slots.verify(&id, expires, echoed.digest.as_deref().unwrap_or_default(), opaque);
+    let same_request = fits(echoed, merchant, digest) && is_for_scope(opaque, scope);
+    (ours && !same_request).then_some(id)
 }
 
 /// What is not under the offer's own HMAC slots, or must be the same text as well as bound.

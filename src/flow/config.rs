@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{HttpsPolicy, Inner, Merchant, breaker::Breaker, tasks::Tasks};
+use super::{HttpsPolicy, Inner, Merchant, answers::Answers, breaker::Breaker, tasks::Tasks};
 use crate::{
     Clock, KeyRing, SystemClock,
     method::PaymentMethod,
     protocol::{InvalidName, MethodId, Realm},
-    store::NonceStore,
+    store::{AnswerStore, NonceStore},
 };
 
 /// Collects what a [`Merchant`] needs. Every mistake is found by [`build`](Self::build).
@@ -17,6 +17,7 @@ pub struct MerchantBuilder {
     keys: KeyRing,
     methods: Vec<Arc<dyn PaymentMethod>>,
     store: Option<Arc<dyn NonceStore>>,
+    answers: Option<Arc<dyn AnswerStore>>,
     clock: Arc<dyn Clock>,
     settings: Settings,
 }
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) max_in_flight: usize,
     pub(crate) breaker_failures: u32,
     pub(crate) breaker_pause: Duration,
+    pub(crate) answer_limit: usize,
+    pub(crate) answer_ttl: Duration,
     pub(crate) replay_answer: ReplayAnswer,
     pub(crate) expose_headers: bool,
     pub(crate) https: Option<HttpsPolicy>,
@@ -107,6 +110,7 @@ impl MerchantBuilder {
             keys,
             methods: Vec::new(),
             store: None,
+            answers: None,
             clock: Arc::new(SystemClock),
             settings: Settings {
                 test_mode: false,
@@ -120,6 +124,8 @@ impl MerchantBuilder {
                 max_in_flight: 10_000,
                 breaker_failures: 5,
                 breaker_pause: Duration::from_secs(1),
+                answer_limit: 1024 * 1024,
+                answer_ttl: Duration::from_secs(24 * 60 * 60),
                 replay_answer: ReplayAnswer::default(),
                 expose_headers: false,
                 https: None,
@@ -142,6 +148,32 @@ impl MerchantBuilder {
     /// The payment journal.
     pub fn nonce_store(mut self, store: impl NonceStore) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Where paid answers are kept for requests that come again with the same `Idempotency-Key`: such a
+    /// request gets the first answer once more, byte for byte, without a charge and without a call of
+    /// the service. Without one the header is ignored. The stores of this crate that outlive the process
+    /// are journals and keep answers too: give a clone.
+    ///
+    /// What is kept is private to whoever has paid: it is given out for the same credential only. Keep
+    /// it encrypted where others can read the store.
+    #[cfg_attr(feature = "encrypted-answers", doc = "See [`EncryptedAnswers`](crate::store::EncryptedAnswers).")]
+    pub fn answer_store(mut self, store: impl AnswerStore) -> Self {
+        self.answers = Some(Arc::new(store));
+        self
+    }
+
+    /// The largest answer that is kept, with its headers: 1 MiB by default, between 1 KiB and 1 GiB. A
+    /// larger one is delivered and not kept. Until it is whole it is held in memory.
+    pub fn answer_limit(mut self, bytes: usize) -> Self {
+        self.settings.answer_limit = bytes;
+        self
+    }
+
+    /// How long answers are kept: 24 hours by default, between 1 minute and 30 days.
+    pub fn answer_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.answer_ttl = ttl;
         self
     }
 
@@ -276,6 +308,11 @@ impl MerchantBuilder {
             keys: self.keys,
             methods: self.methods,
             store,
+            answers: self.answers.map(|store| Answers {
+                store,
+                limit: settings.answer_limit,
+                ttl: settings.answer_ttl,
+            }),
             clock: self.clock,
             tasks: Tasks::new(settings.max_in_flight),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
@@ -307,6 +344,16 @@ impl Settings {
                 field: "circuit_breaker",
                 problem: "give at least 1 failure; a large number switches it off",
             });
+        }
+        between(
+            "answer_ttl",
+            self.answer_ttl,
+            Duration::from_secs(60),
+            DAY * 30,
+            "give a time between 1 minute and 30 days",
+        )?;
+        if !(1024..=1024 * 1024 * 1024).contains(&self.answer_limit) {
+            return Err(ConfigError::Setting { field: "answer_limit", problem: "give between 1 KiB and 1 GiB" });
         }
         if self.max_in_flight == 0 || self.max_in_flight > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(ConfigError::Setting {

@@ -1,11 +1,19 @@
 //! Delivery: what becomes of settled money while the handler works and its answer leaves.
 
-use std::{future::Future, pin::Pin, sync::Arc, task::Context, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::time::Sleep;
 
 use super::{
-    Inner, PaymentInfo, events,
+    Inner, PaymentInfo,
+    answers::Keeper,
+    events,
     gate::{Settled, renew, store_step},
 };
 use crate::store::{End, Lease, Release, StoreError, StoreErrorKind};
@@ -15,6 +23,8 @@ use crate::store::{End, Lease, Release, StoreError, StoreErrorKind};
 pub(crate) struct Delivery {
     settled: Option<Settled>,
     renewal: Option<Pin<Box<Sleep>>>,
+    /// Keeps the answer for requests that come again.
+    keeper: Option<Box<Keeper>>,
 }
 
 /// A step of the journal at the end of a request.
@@ -22,11 +32,35 @@ pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Sen
 
 impl Delivery {
     pub(super) fn new(settled: Settled) -> Self {
-        Self { settled: Some(settled), renewal: None }
+        Self { settled: Some(settled), renewal: None, keeper: None }
     }
 
     pub(crate) fn info(&self) -> Option<&PaymentInfo> {
         self.settled.as_ref().map(|settled| &settled.info)
+    }
+
+    /// Whose it is, as long as it has not ended, and whether it was settled by an earlier request.
+    pub(super) fn merchant(&self) -> Option<(Arc<Inner>, bool)> {
+        self.settled.as_ref().map(|settled| (Arc::clone(&settled.merchant), settled.info.is_redelivery()))
+    }
+
+    pub(super) fn keep_with(&mut self, keeper: Option<Box<Keeper>>) {
+        self.keeper = keeper;
+    }
+
+    /// What keeps the answer.
+    pub(crate) fn keeper(&mut self) -> &mut Option<Box<Keeper>> {
+        &mut self.keeper
+    }
+
+    /// How much of the answer is held back, where it is.
+    pub(crate) fn held_length(&self) -> Option<u64> {
+        self.keeper.as_ref().and_then(|keeper| keeper.held_length())
+    }
+
+    /// Waits until a whole answer is kept, where it is to be.
+    pub(crate) fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.keeper.as_mut().map_or(Poll::Ready(()), |keeper| keeper.poll_kept(cx))
     }
 
     /// Keeps the lease while the handler works. Called whenever the handler is not ready.
@@ -51,8 +85,12 @@ impl Delivery {
     }
 
     /// Records that the handler failed: the credential is good again, at once.
-    pub(crate) fn fail(&self) -> Step {
-        self.step(undelivered)
+    pub(crate) fn fail(&mut self) -> Step {
+        let keeper = self.keeper.take();
+        self.step(|merchant, lease| async move {
+            give_up(keeper).await;
+            undelivered(merchant, lease).await
+        })
     }
 
     fn step<F>(&self, step: impl FnOnce(Arc<Inner>, Lease) -> F) -> Step
@@ -75,13 +113,22 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Settled { merchant, lease, info, in_flight }) = self.settled.take() {
+            let keeper = self.keeper.take();
             events::undelivered(&info);
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
+                give_up(keeper).await;
                 give_back(merchant, lease).await;
             });
         }
+    }
+}
+
+/// Before the lease is given back: whoever claims it next reserves under the same key.
+async fn give_up(keeper: Option<Box<Keeper>>) {
+    if let Some(keeper) = keeper {
+        keeper.give_up().await;
     }
 }
 

@@ -87,6 +87,22 @@ pub(crate) fn journal_back() {
     tracing::info!(target: TARGET, "the payment journal is back");
 }
 
+pub(crate) fn answers_failed(step: &'static str, error: &StoreError) {
+    count(metric::ANSWER_ERRORS, [("step", step.into())]);
+    let cause = std::error::Error::source(error).map(tracing::field::display);
+    tracing::error!(target: TARGET, step, kind = ?error.kind(), cause, "the answer store failed");
+}
+
+pub(crate) fn answer_unreadable() {
+    count(metric::ANSWER_ERRORS, [("step", "read".into())]);
+    tracing::error!(target: TARGET, "a kept answer cannot be read: it counts as not kept");
+}
+
+pub(crate) fn answered_again() {
+    count(metric::ANSWERED_AGAIN, []);
+    tracing::debug!(target: TARGET, "answered with what was kept");
+}
+
 pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {
     count(metric::JOURNAL_ERRORS, [("step", step.into())]);
     let cause = std::error::Error::source(error).map(tracing::field::display);

@@ -9,15 +9,15 @@ use std::{
 };
 
 use super::{
-    Delivery, Inner, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
-    bind::Bound,
+    Delivery, Inner, NotServed, PaymentInfo, Refusal, RefusalKind, ReplayAnswer, answers,
+    bind::{Bound, too_late},
     events,
     tasks::{InFlight, within},
 };
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::{ChallengeId, Timestamp},
-    store::{Claim, Claimed, Lease, Proof, Release, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, End, Lease, Release, StoreError, StoreErrorKind},
 };
 
 /// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
@@ -35,12 +35,12 @@ pub(crate) async fn settle(
     bound: Bound,
     scope: String,
     in_flight: InFlight,
-) -> Result<Delivery, Refusal> {
+) -> Result<Delivery, NotServed> {
     let started = std::time::Instant::now();
     let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
         .run()
         .await
-        .map_err(|refusal| refusal.of(bound.payment.id))?;
+        .map_err(|not_served| not_served.of(bound.payment.id))?;
     let info = PaymentInfo::new(
         bound.payment.id,
         bound.payment.method.clone(),
@@ -52,7 +52,25 @@ pub(crate) async fn settle(
         bound.method.is_test(),
     );
     events::settled(&info, started.elapsed());
-    Ok(Delivery::new(Settled { merchant, lease, info, in_flight }))
+    let delivery = Delivery::new(Settled { merchant, lease, info, in_flight });
+    match &bound.asked {
+        None => Ok(delivery),
+        Some(asked) => keep_or_give_again(delivery, asked).await,
+    }
+}
+
+/// Where the answer was kept and found nobody, it is delivered now. Otherwise it is reserved.
+async fn keep_or_give_again(mut delivery: Delivery, asked: &answers::Asked) -> Result<Delivery, NotServed> {
+    let Some((merchant, redelivery)) = delivery.merchant() else { return Ok(delivery) };
+    if redelivery && let Ok(Some(kept)) = answers::look_up(&merchant, asked).await {
+        // Dropping the delivery gives the lease back.
+        delivery.commit().await.map_err(|_| Refusal::new(RefusalKind::OutcomeUnknown))?;
+        delivery.info().into_iter().for_each(events::delivered);
+        delivery.end();
+        return Err(NotServed::Kept(kept));
+    }
+    delivery.keep_with(answers::reserve(&merchant, asked).await);
+    Ok(delivery)
 }
 
 struct Gate<'a> {
@@ -61,10 +79,15 @@ struct Gate<'a> {
     bound: &'a Bound,
 }
 
+const NOT_KEPT: &str = "This credential was used before: its answer was delivered, and none is kept under this Idempotency-Key. Do not pay again unless you want the resource again: ask without a credential for a new challenge.";
+
 type Won = (Lease, Settlement, bool);
 
 impl Gate<'_> {
-    async fn run(&self) -> Result<Won, Refusal> {
+    async fn run(&self) -> Result<Won, NotServed> {
+        if self.bound.too_late {
+            return Err(self.given_before(too_late(self.bound.payment.id)).await);
+        }
         match self.claim().await? {
             Claimed::Won { lease, resumed } => {
                 let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
@@ -74,17 +97,42 @@ impl Gate<'_> {
                 Ok((lease, settlement, false))
             }
             Claimed::Settled { lease, settlement } => Ok((lease, settlement, true)),
-            Claimed::Busy => Err(Refusal::new(RefusalKind::InFlight)),
-            Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed)),
-            Claimed::Refunding => Err(Refusal::new(RefusalKind::AlreadyUsed)),
-            Claimed::Spent(_) => {
-                let refusal = Refusal::new(RefusalKind::AlreadyUsed);
-                Err(match self.merchant.settings.replay_answer {
+            Claimed::Busy => Err(self.busy().await),
+            Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed).into()),
+            Claimed::Refunding => Err(Refusal::new(RefusalKind::AlreadyUsed).into()),
+            Claimed::Spent(end) => {
+                let refusal = match (end, &self.bound.asked) {
+                    (End::Delivered, Some(_)) => Refusal::detailed(RefusalKind::AlreadyUsed, NOT_KEPT),
+                    _ => Refusal::new(RefusalKind::AlreadyUsed),
+                };
+                let refusal = match self.merchant.settings.replay_answer {
                     ReplayAnswer::Forbidden => refusal,
                     ReplayAnswer::Challenge => refusal.with_challenge(),
-                })
+                };
+                Err(if end == End::Delivered { self.given_before(refusal).await } else { refusal.into() })
             }
         }
+    }
+
+    /// What was delivered before: the answer, where it was kept, or else a refusal.
+    async fn given_before(&self, otherwise: Refusal) -> NotServed {
+        let Some(asked) = &self.bound.asked else { return otherwise.into() };
+        match answers::look_up(self.merchant, asked).await {
+            Ok(Some(kept)) => NotServed::Kept(kept),
+            Ok(None) => otherwise.into(),
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// Somebody else is at work, for the same request unless its key says otherwise.
+    async fn busy(&self) -> NotServed {
+        if let Some(asked) = &self.bound.asked
+            && let Err(refusal) = answers::look_up(self.merchant, asked).await
+            && refusal.kind() == RefusalKind::IdempotencyKeyReused
+        {
+            return refusal.into();
+        }
+        Refusal::new(RefusalKind::InFlight).into()
     }
 
     async fn claim(&self) -> Result<Claimed, Refusal> {
@@ -97,10 +145,7 @@ impl Gate<'_> {
         let keep_until = self.merchant.keep_until(payment.expires);
         let claim = Claim {
             id: payment.id,
-            proof: match self.bound.checked.proof {
-                Some(key) => Proof::Exclusive(key),
-                None => Proof::Bound(payment.fingerprint()),
-            },
+            proof: self.bound.proof(),
             now,
             lease_until: now.saturating_add(self.merchant.settings.lease),
             keep_until: remembered.map_or(keep_until, |remembered| remembered.max(keep_until)),

@@ -3,6 +3,7 @@
 //! What a check has proved is a value that only the check can make: a `Bound` payment answers one of
 //! our own offers, a `Settled` one has moved money. A receipt can only be issued from `&Settled`.
 
+mod answers;
 mod bind;
 mod breaker;
 mod config;
@@ -10,6 +11,7 @@ mod delivery;
 pub(crate) mod events;
 mod gate;
 mod info;
+mod kept;
 mod mint;
 mod offer;
 mod refusal;
@@ -18,10 +20,12 @@ mod tasks;
 mod transport;
 
 pub(crate) use self::{
-    bind::{Bound, bind},
+    answers::{Held, NotServed, idempotency_key, reused},
+    bind::{Bound, bind, issued_for_another_request},
     config::Settings,
     delivery::{Delivery, Step},
     gate::settle,
+    kept::{Kept, Recording},
     mint::{Terms, mint},
     offer::{OfferBook, Offers, description_param},
     scope::scope,
@@ -68,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyRing,
     pub(crate) methods: Vec<Arc<dyn PaymentMethod>>,
     pub(crate) store: Arc<dyn NonceStore>,
+    pub(crate) answers: Option<answers::Answers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) tasks: tasks::Tasks,

@@ -52,6 +52,10 @@ pub enum RefusalKind {
     AlreadyUsed,
     /// 403: the proof has paid another challenge, or another proof has paid this one.
     ProofUsed,
+    /// 400: the `Idempotency-Key` is empty, too long, not visible ASCII, or there are two.
+    IdempotencyKeyInvalid,
+    /// 422: the `Idempotency-Key` came with the same credential for another request.
+    IdempotencyKeyReused,
     /// 503: nobody knows yet whether money moved.
     OutcomeUnknown,
     /// 503: the journal or a rail is down, or there is too much at work. Nothing was charged now.
@@ -80,9 +84,12 @@ impl RefusalKind {
             | Self::PaymentExpired
             | Self::VerificationFailed
             | Self::PaymentInsufficient => StatusCode::PAYMENT_REQUIRED,
-            Self::MethodUnsupported | Self::MultipleCredentials | Self::BodyUnreadable | Self::NotPriced => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::MethodUnsupported
+            | Self::MultipleCredentials
+            | Self::BodyUnreadable
+            | Self::NotPriced
+            | Self::IdempotencyKeyInvalid => StatusCode::BAD_REQUEST,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InFlight => StatusCode::CONFLICT,
             Self::AlreadyUsed | Self::ProofUsed | Self::InsecureTransport => StatusCode::FORBIDDEN,
             Self::OutcomeUnknown | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -106,6 +113,8 @@ impl RefusalKind {
             Self::InFlight => "in_flight",
             Self::AlreadyUsed => "already_used",
             Self::ProofUsed => "proof_used",
+            Self::IdempotencyKeyInvalid => "idempotency_key_invalid",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Unavailable => "unavailable",
             Self::BodyTooLarge => "body_too_large",
@@ -133,6 +142,10 @@ impl RefusalKind {
             }
             Self::ProofUsed => {
                 "This payment proof was used before, or another one has paid this challenge. Nothing was charged now."
+            }
+            Self::IdempotencyKeyInvalid => "The Idempotency-Key cannot be used. Nothing was charged.",
+            Self::IdempotencyKeyReused => {
+                "The Idempotency-Key was used before with this credential for another request. Nothing was charged now."
             }
             Self::OutcomeUnknown => {
                 "The outcome of the payment is not known yet. Repeat the request with the same credential; it is not charged twice."

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::flow::Delivery;
+use super::answers;
+use crate::flow::{Delivery, Kept};
 
 pin_project! {
     /// The body of an answer behind a [`Payment`](super::Payment). Frames and trailers of the inner body
-    /// pass untouched; nothing is buffered.
+    /// pass untouched; nothing is buffered, unless the answer is to be kept for its `Idempotency-Key`: then
+    /// its data are copied, and the last frame waits until they are kept.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -28,6 +30,8 @@ pin_project! {
         // The delivery is given up when this is dropped before anybody has asked for a frame.
         Paid { #[pin] body: B, delivery: Delivery },
         Own { data: Option<Bytes> },
+        // An earlier answer once more.
+        Kept { kept: Box<Kept> },
     }
 }
 
@@ -38,6 +42,10 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn paid(body: B, delivery: Delivery) -> Self {
         Self { kind: Kind::Paid { body, delivery } }
+    }
+
+    pub(super) fn kept(kept: Box<Kept>) -> Self {
+        Self { kind: Kind::Kept { kept } }
     }
 
     pub(super) fn own(data: Bytes) -> Self {
@@ -57,27 +65,34 @@ where
         match self.project().kind.project() {
             KindProj::Inner { body } => body.poll_frame(cx),
             KindProj::Paid { body, delivery } => {
-                let frame = body.poll_frame(cx);
+                let frame = answers::poll_frame(body, delivery, cx);
                 // Until the first byte is there to be sent, nothing has been delivered.
                 if let Poll::Ready(Some(Ok(_)) | None) = &frame {
                     delivery.end();
                 }
                 frame
             }
+            KindProj::Kept { kept } => Poll::Ready(answers::next_kept(kept).map(Ok)),
             KindProj::Own { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into())))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner { body } | Kind::Paid { body, .. } => body.is_end_stream(),
+            Kind::Inner { body } => body.is_end_stream(),
+            Kind::Paid { body, delivery } => delivery.held_length().is_none() && body.is_end_stream(),
+            Kind::Kept { kept } => kept.ended,
             Kind::Own { data } => data.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner { body } | Kind::Paid { body, .. } => body.size_hint(),
+            Kind::Inner { body } => body.size_hint(),
+            Kind::Paid { body, delivery } => {
+                delivery.held_length().map_or_else(|| body.size_hint(), SizeHint::with_exact)
+            }
+            Kind::Kept { kept } => answers::kept_hint(kept),
             Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
         }
     }

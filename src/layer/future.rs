@@ -17,12 +17,12 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    RequestBody, ResponseBody, render,
+    RequestBody, ResponseBody, answers, render,
     request_body::Buffer,
-    route::{Admission, Route},
+    route::{Admission, Gate, Route},
 };
 use crate::{
-    flow::{self, Delivery, Detached, Offers, Refusal, RefusalKind, Step, events},
+    flow::{self, Delivery, NotServed, Offers, Refusal, RefusalKind, Step, events},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     trace,
@@ -52,11 +52,13 @@ pin_project! {
         // The price is being looked up.
         Quote { quote: QuoteFuture, asking: Option<Asking<S, B>> },
         // The money is being taken.
-        Gate { gate: Detached<Result<Delivery, Refusal>>, paying: Option<Paying<S, B>> },
+        Gate { gate: Gate, paying: Option<Paying<S, B>> },
         // The handler is at work for settled money.
         Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
         // The journal records how it ended.
         Journal { step: Step, delivery: Option<Delivery>, answer: Option<R>, end: End, route: Arc<Route> },
+        // An answer without a body is being kept.
+        Keep { delivery: Option<Delivery>, answer: Option<R> },
     }
 }
 
@@ -125,7 +127,7 @@ where
         mut request: Request<RequestBody<B>>,
         offers: Arc<Offers>,
         digest: Option<ContentDigest>,
-        gate: Detached<Result<Delivery, Refusal>>,
+        gate: Gate,
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
@@ -177,7 +179,8 @@ where
                     let Some(paying) = paying.take() else { return Poll::Pending };
                     match result {
                         Some(Ok(delivery)) => paying.handle(delivery),
-                        Some(Err(refusal)) => paying.refuse(refusal),
+                        Some(Err(NotServed::Refused(refusal))) => paying.refuse(refusal),
+                        Some(Err(NotServed::Kept(kept))) => return Poll::Ready(Ok(answers::again(kept))),
                         // The rail or the journal panicked: nobody knows how far it came.
                         None => paying.refuse(Refusal::new(RefusalKind::OutcomeUnknown)),
                     }
@@ -189,7 +192,7 @@ where
                         }
                         return Poll::Pending;
                     };
-                    let Some(delivery) = delivery.take() else { return Poll::Pending };
+                    let Some(mut delivery) = delivery.take() else { return Poll::Pending };
                     // On an error the delivery is given up by dropping it.
                     let response = result?;
                     let end = end_of(&response, *head_only);
@@ -207,7 +210,19 @@ where
                     let (Some(delivery), Some(answer)) = (delivery.take(), answer.take()) else {
                         return Poll::Pending;
                     };
-                    return Poll::Ready(Ok(finish(answer, *end, delivery, recorded, route)));
+                    match finish(answer, *end, delivery, recorded, route) {
+                        Finished::Answer(answer) => return Poll::Ready(Ok(answer)),
+                        Finished::Whole(answer, delivery) => {
+                            State::Keep { delivery: Some(delivery), answer: Some(answer) }
+                        }
+                    }
+                }
+                StateProj::Keep { delivery, answer } => {
+                    let Some(kept) = delivery else { return Poll::Pending };
+                    ready!(kept.poll_kept(cx));
+                    kept.end();
+                    let Some(answer) = answer.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
                 }
             };
             state.set(next);
@@ -247,6 +262,7 @@ impl<S> Job<S> {
     fn proceed<B>(self, buffer: Buffer) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        B: Body,
     {
         let Self { route, service, head, offers } = self;
         let content = if offers.is_none() { buffer.contiguous() } else { Bytes::new() };
@@ -272,7 +288,7 @@ where
     State::Quote { quote, asking: Some(asking) }
 }
 
-impl<S, B> Asking<S, B> {
+impl<S, B: Body> Asking<S, B> {
     /// The price is known.
     fn proceed(mut self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
     where
@@ -299,11 +315,11 @@ impl<S, B> Asking<S, B> {
     {
         let Self { route, service, body } = self;
         let digest = if route.bind_body { body.digest() } else { None };
-        match route.admit(&head, &offers, digest.as_ref()) {
+        let content = || if route.bind_body { Some(digest) } else { body.content() };
+        match route.admit(&head, &offers, digest.as_ref(), content) {
             Admission::Answer(answer) => State::Answer { answer: Some(answer) },
-            Admission::Bound(bound, scope, in_flight) => {
+            Admission::Gate(gate) => {
                 let request = Request::from_parts(head, body);
-                let gate = route.gate(bound, scope, in_flight);
                 ResponseFuture::gate(route, service, request, offers, digest, gate).state
             }
         }
@@ -354,13 +370,19 @@ fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
     if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
 }
 
-fn finish<B>(
+/// An answer that can leave, or one without a body that is to be kept first.
+enum Finished<B> {
+    Answer(Response<ResponseBody<B>>),
+    Whole(Response<B>, Delivery),
+}
+
+fn finish<B: Body>(
     mut response: Response<B>,
     end: End,
     mut delivery: Delivery,
     recorded: bool,
     route: &Route,
-) -> Response<ResponseBody<B>> {
+) -> Finished<B> {
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
@@ -370,25 +392,30 @@ fn finish<B>(
                 delivery.end();
             }
             render::failed(&mut response);
-            response.map(ResponseBody::inner)
+            Finished::Answer(response.map(ResponseBody::inner))
         }
         // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping
         // the delivery gives the lease back.
         End::Delivered | End::DeliveredWhole if !recorded => {
             let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
             events::refused(&refusal);
-            render::plain(refusal, settings).map(ResponseBody::own)
+            Finished::Answer(render::plain(refusal, settings).map(ResponseBody::own))
         }
         End::Delivered | End::DeliveredWhole => {
             if let Some(info) = delivery.info() {
                 events::delivered(info);
                 render::paid(&mut response, info, settings);
             }
+            answers::record(&mut delivery, &response);
             if matches!(end, End::DeliveredWhole) {
+                if let Some(keeper) = delivery.keeper() {
+                    keeper.keep();
+                    return Finished::Whole(response, delivery);
+                }
                 delivery.end();
-                return response.map(ResponseBody::inner);
+                return Finished::Answer(response.map(ResponseBody::inner));
             }
-            response.map(|body| ResponseBody::paid(body, delivery))
+            Finished::Answer(response.map(|body| ResponseBody::paid(body, delivery)))
         }
     }
 }

@@ -105,8 +105,10 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
         RefusalKind::MultipleCredentials
         | RefusalKind::BodyUnreadable
         | RefusalKind::BodyTimeout
+        | RefusalKind::IdempotencyKeyInvalid
         | RefusalKind::NotPriced => ProblemType::BadRequest,
         RefusalKind::InFlight => ProblemType::PaymentInProgress,
+        RefusalKind::IdempotencyKeyReused => ProblemType::IdempotencyKeyReused,
         RefusalKind::OutcomeUnknown => ProblemType::PaymentOutcomeUnknown,
         RefusalKind::Unavailable => ProblemType::ServiceUnavailable,
         RefusalKind::BodyTooLarge => ProblemType::PayloadTooLarge,

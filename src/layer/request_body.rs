@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::answers::Content;
 use crate::protocol::{ContentDigest, Digester};
 
 pin_project! {
@@ -38,6 +39,17 @@ impl<B> RequestBody<B> {
 
     pub(super) fn buffered(buffer: Buffer) -> Self {
         Self { kind: Kind::Buffered { buffer } }
+    }
+
+    /// What is known of it, however it came to be known.
+    pub(super) fn content(&self) -> Content
+    where
+        B: Body,
+    {
+        match &self.kind {
+            Kind::Untouched { body } => body.is_end_stream().then_some(None),
+            Kind::Buffered { buffer } => Some(buffer.digest()),
+        }
     }
 
     /// The digest of what was buffered; of an untouched body nothing is known.

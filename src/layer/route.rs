@@ -11,12 +11,19 @@ use http::{
 use http_body::Body;
 use tracing::Instrument as _;
 
-use super::render;
+use super::{
+    answers::{self, Content},
+    render,
+};
 use crate::{
     Merchant,
-    flow::{self, Bound, Delivery, Detached, InFlight, Inner, OfferBook, Offers, Refusal, RefusalKind, Terms, events},
+    flow::{
+        self, Bound, Delivery, Detached, InFlight, Inner, NotServed, OfferBook, Offers, Refusal, RefusalKind, Terms,
+        events,
+    },
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
+    store::AnswerKey,
     trace,
 };
 
@@ -53,13 +60,16 @@ pub(super) enum Opening {
     Refused(Refusal),
 }
 
+/// What becomes of a payment.
+pub(super) type Gate = Detached<Result<Delivery, NotServed>>;
+
 /// What is decided about a priced request.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once; a box would cost an allocation per 402")]
 pub(super) enum Admission {
     /// Refused, or asked to pay.
     Answer(Response<Bytes>),
-    /// A payment to be settled, and its scope.
-    Bound(Bound, String, InFlight),
+    /// A payment to be settled, or a question to be asked, detached from the connection.
+    Gate(Gate),
 }
 
 impl Route {
@@ -133,17 +143,42 @@ impl Route {
     }
 
     /// Looks for a credential and binds it to an offer; without one, asks for payment.
-    pub(super) fn admit(&self, head: &Parts, offers: &Offers, digest: Option<&ContentDigest>) -> Admission {
+    pub(super) fn admit(
+        &self,
+        head: &Parts,
+        offers: &Offers,
+        digest: Option<&ContentDigest>,
+        content: impl FnOnce() -> Content,
+    ) -> Admission {
+        // Before anybody pays for a request that would be refused.
+        let key = match answers::key(&self.merchant, head) {
+            Ok(key) => key,
+            Err(refusal) => return Admission::Answer(self.refuse(refusal, head)),
+        };
         let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
         let bound = match payment_credential(head.headers.get_all(AUTHORIZATION)) {
             Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
-            Ok(Some(token)) => flow::bind(&self.merchant, offers, &scope, digest, token, head.extensions.get()),
+            Ok(Some(token)) => {
+                let bound = flow::bind(&self.merchant, offers, &scope, digest, token, head.extensions.get());
+                match (bound, key) {
+                    (Err(refusal), Some(key)) if refusal.kind() == RefusalKind::InvalidChallenge => {
+                        match self.ask_for_reuse(&refusal, key, &scope, digest, token) {
+                            Some(gate) => return Admission::Gate(gate),
+                            None => Err(refusal),
+                        }
+                    }
+                    (bound, key) => bound.and_then(|mut bound| {
+                        answers::ask(&mut bound, key, head, &scope, content);
+                        bound.in_time()
+                    }),
+                }
+            }
             Err(AuthorizationError::Multiple) => Err(Refusal::new(RefusalKind::MultipleCredentials)),
             Err(_) => Err(Refusal::new(RefusalKind::MalformedCredential)),
         };
         match bound {
             Ok(bound) => match self.merchant.tasks.enter() {
-                Some(in_flight) => Admission::Bound(bound, scope, in_flight),
+                Some(in_flight) => Admission::Gate(self.gate(bound, scope, in_flight)),
                 None => Admission::Answer(self.refuse(Refusal::new(RefusalKind::Unavailable), head)),
             },
             Err(refusal) => Admission::Answer(self.refuse_priced(refusal, head, offers, &scope, digest)),
@@ -151,9 +186,27 @@ impl Route {
     }
 
     /// Takes the money, detached from the connection.
-    pub(super) fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Detached<Result<Delivery, Refusal>> {
+    fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Gate {
         let span = events::payment_span(&bound);
         Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
+    }
+
+    /// A credential of ours that is bound to another request: whether that one came with this key.
+    fn ask_for_reuse(
+        &self,
+        refusal: &Refusal,
+        key: &[u8],
+        scope: &str,
+        digest: Option<&ContentDigest>,
+        token: &str,
+    ) -> Option<Gate> {
+        let id = flow::issued_for_another_request(&self.merchant, scope, digest, token)?;
+        let in_flight = self.merchant.tasks.enter()?;
+        let (merchant, key, refusal) = (Arc::clone(&self.merchant), AnswerKey::new(id, key), refusal.clone());
+        Some(Detached::new(async move {
+            let _in_flight = in_flight;
+            Err(flow::reused(merchant, id, key, refusal).await.into())
+        }))
     }
 
     /// Answers a refusal that carries no challenge.

@@ -62,14 +62,15 @@ where
                 ResponseFuture::free(self.inner.call(request))
             }
             Opening::Refused(refusal) => ResponseFuture::answer(self.route.refuse(refusal, &head)),
-            Opening::Offers(offers) => match self.route.admit(&head, &offers, None) {
-                Admission::Answer(answer) => ResponseFuture::answer(answer),
-                Admission::Bound(bound, scope, in_flight) => {
-                    let request = Request::from_parts(head, RequestBody::untouched(body));
-                    let gate = self.route.gate(bound, scope, in_flight);
-                    ResponseFuture::gate(self.route.clone(), self.take_ready(), request, offers, None, gate)
+            Opening::Offers(offers) => {
+                match self.route.admit(&head, &offers, None, || body.is_end_stream().then_some(None)) {
+                    Admission::Answer(answer) => ResponseFuture::answer(answer),
+                    Admission::Gate(gate) => {
+                        let request = Request::from_parts(head, RequestBody::untouched(body));
+                        ResponseFuture::gate(self.route.clone(), self.take_ready(), request, offers, None, gate)
+                    }
                 }
-            },
+            }
             Opening::Buffer(offers) => {
                 ResponseFuture::collect(self.route.clone(), self.take_ready(), head, body, Some(offers))
             }

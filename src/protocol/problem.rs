@@ -38,6 +38,9 @@ pub enum ProblemType {
     /// 403: the Payment scheme is served over TLS only. Nothing was charged, but the credential was
     /// sent in the clear.
     HttpsRequired,
+    /// 422: the `Idempotency-Key` was used before with the same credential for another request. Nothing
+    /// was charged for this one.
+    IdempotencyKeyReused,
     /// 400: the request cannot be served as it stands.
     BadRequest,
     /// 403: policy denies access.
@@ -78,6 +81,7 @@ impl ProblemType {
             Self::PaymentInProgress => ours!("PaymentInProgress"),
             Self::PaymentOutcomeUnknown => ours!("PaymentOutcomeUnknown"),
             Self::HttpsRequired => ours!("HttpsRequired"),
+            Self::IdempotencyKeyReused => ours!("IdempotencyKeyReused"),
             Self::BadRequest
             | Self::Forbidden
             | Self::PayloadTooLarge
@@ -101,6 +105,7 @@ impl ProblemType {
             Self::PaymentInProgress => "Payment In Progress",
             Self::PaymentOutcomeUnknown => "Payment Outcome Unknown",
             Self::HttpsRequired => "HTTPS Required",
+            Self::IdempotencyKeyReused => "Idempotency-Key Is Already Used",
             Self::BadRequest => "Bad Request",
             Self::Forbidden => "Forbidden",
             Self::PayloadTooLarge => "Content Too Large",
@@ -123,6 +128,7 @@ impl ProblemType {
             Self::HttpsRequired | Self::Forbidden => 403,
             Self::PaymentInProgress => 409,
             Self::PayloadTooLarge => 413,
+            Self::IdempotencyKeyReused => 422,
             Self::TooManyRequests => 429,
             Self::InternalError => 500,
             Self::PaymentOutcomeUnknown | Self::ServiceUnavailable => 503,
@@ -255,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [ProblemType; 16] = [
+    const ALL: [ProblemType; 17] = [
         ProblemType::PaymentRequired,
         ProblemType::PaymentInsufficient,
         ProblemType::PaymentExpired,
@@ -266,6 +272,7 @@ mod tests {
         ProblemType::PaymentInProgress,
         ProblemType::PaymentOutcomeUnknown,
         ProblemType::HttpsRequired,
+        ProblemType::IdempotencyKeyReused,
         ProblemType::BadRequest,
         ProblemType::Forbidden,
         ProblemType::PayloadTooLarge,

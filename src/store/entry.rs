@@ -123,6 +123,7 @@ pub struct Take {
 
 /// The answer to a [`Take`].
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // It is moved once, and most often it is the entry.
 pub enum Taken {
     /// The entry, with the right to work on it.
     Won {

@@ -7,7 +7,7 @@ use tower_mpp::{
     store::{MemoryNonceStore, NonceStore},
 };
 
-use crate::model::{Bug, Notebook};
+use crate::{bug::Bug, notebook::Notebook};
 
 fn memory(capacity: usize) -> MemoryNonceStore {
     MemoryNonceStore::single_process(capacity)

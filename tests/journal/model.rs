@@ -1,73 +1,18 @@
 //! A journal that is easy to see through: maps behind one lock. It is right with [`Bug::None`], and wrong
 //! in one way with any other, for the tests of the suite.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, SpendKey, Timestamp},
     store::{
-        Claim, Claimed, End, EntryState, JournalEntry, Lease, NonceStore, Page, Proof, RefundReason, Release,
-        StoreError, StoreErrorKind, Take, Taken,
+        Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, StoreError,
+        StoreErrorKind, Take, Taken,
     },
 };
 
-/// What is wrong with a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bug {
-    None,
-    LookThenWrite,
-    ProofLookedAtBefore,
-    EvictsOldest,
-    OverfillsTogether,
-    RenewNotFenced,
-    SettleNotFenced,
-    CommitNotFenced,
-    ReleaseNotFenced,
-    RefundNotFenced,
-    PutOffNotFenced,
-    SpentExpiresEarly,
-    SpentExpiresWithTheLease,
-    OpenExpires,
-    KeysCutShort,
-    KeysCaseFolded,
-    ProofsCutShort,
-    IdsAndProofsShareASpace,
-    LeaseEndsLate,
-    LeaseEndsEarly,
-    RenewDoesNothing,
-    LeaseDiesWhenExpired,
-    UnknownFrees,
-    NotChargedKeepsTheProof,
-    ProofForgottenOnCommit,
-    ProofForgottenOnSettle,
-    TokensStartAgain,
-    GivenUpLeaseIsGood,
-    NeverResumed,
-    TakeoverReplacesRecord,
-    TakeoverShortensMemory,
-    TakeoverByAnyProof,
-    SettleOverwrites,
-    CommitOverwrites,
-    CommitWithoutSettlement,
-    NoTakeBack,
-    TakeBackLosesSettlement,
-    SettledCountsAsHeld,
-    UndeliveredFrees,
-    BoundIsGlobal,
-    ListsAtWork,
-    ListsSpent,
-    ListsFromAfter,
-    ListsOutOfOrder,
-    ListLimitBeforeFilter,
-    RecordCutShort,
-    PayerLost,
-}
+use crate::bug::Bug;
 
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -128,9 +73,9 @@ impl Entry {
 pub(crate) struct Model {
     pub(crate) entries: BTreeMap<ChallengeId, Entry>,
     pub(crate) proofs: BTreeMap<SpendKey, ChallengeId>,
-    tokens: u64,
-    capacity: usize,
-    bug: Bug,
+    pub(crate) tokens: u64,
+    pub(crate) capacity: usize,
+    pub(crate) bug: Bug,
 }
 
 impl Model {
@@ -145,10 +90,13 @@ impl Model {
     /// Drops at most so many entries, and answers how many.
     fn forget_some(&mut self, now: Timestamp, limit: usize) -> usize {
         let early = Duration::from_millis(if self.has(Bug::SpentExpiresEarly) { 1 } else { 0 });
+        let limit = if self.has(Bug::ForgetsWithoutLimit) { usize::MAX } else { limit };
         let gone: Vec<_> = self
             .entries
             .values()
             .filter(|entry| match entry.forget_at() {
+                Some(_) if self.has(Bug::ForgetsBeforeTheLeaseEnds) => entry.claim.keep_until <= now,
+                None if self.has(Bug::RefundingExpires) && entry.refunding.is_some() => entry.claim.keep_until <= now,
                 Some(_) if self.has(Bug::SpentExpiresWithTheLease) => entry.claim.lease_until <= now,
                 Some(at) => at <= now.saturating_add(early),
                 None => self.has(Bug::OpenExpires) && entry.claim.keep_until <= now,
@@ -163,7 +111,28 @@ impl Model {
     }
 
     fn forget(&mut self, now: Timestamp) {
-        self.forget_some(now, usize::MAX);
+        if !self.has(Bug::ForgetsNothingEver) {
+            self.forget_some(now, usize::MAX);
+        }
+    }
+
+    /// What `forget` does when it is asked for.
+    pub(crate) fn forget_asked(&mut self, now: Timestamp, limit: usize) -> usize {
+        match self.bug {
+            Bug::ForgetsNothingEver => 0,
+            Bug::ForgetsEarly => self.forget_some(now.saturating_add(Duration::from_millis(1)), limit),
+            Bug::ForgetsOpen => {
+                self.entries.retain(|_, entry| entry.end.is_some() || now < entry.claim.keep_until);
+                self.forget_some(now, limit)
+            }
+            Bug::ForgetKeepsProofs => {
+                let proofs = self.proofs.clone();
+                let gone = self.forget_some(now, limit);
+                self.proofs = proofs;
+                gone
+            }
+            _ => self.forget_some(now, limit),
+        }
     }
 
     fn remove(&mut self, id: ChallengeId) {
@@ -203,11 +172,19 @@ impl Model {
                 (Some(_), _) if !same_proof && self.bug == Bug::SettledCountsAsHeld => return Ok(Claimed::Busy),
                 (Some(_), _) if !same_proof => return Ok(Claimed::OtherProof),
                 _ if !same_proof => return Ok(Claimed::Busy),
-                _ if entry.refunding.is_some() => return Ok(Claimed::Refunding),
+                _ if entry.refunding.is_some() && self.bug != Bug::RefundingIsDelivered => {
+                    return Ok(Claimed::Refunding);
+                }
                 _ if at_work => return Ok(Claimed::Busy),
+                _ if self.bug == Bug::PutOffStopsClaims && entry.is_put_off(claim.now) => return Ok(Claimed::Busy),
                 _ => {}
             }
-            entry.go_on();
+            if self.bug != Bug::PutOffSurvivesClaims {
+                entry.go_on();
+            }
+            if self.bug == Bug::NotRefundableSticksUntilClaimed {
+                entry.keep_money = false;
+            }
             self.tokens += 1;
             let lease = Lease { id: claim.id, token: self.tokens };
             entry.token = self.tokens;
@@ -301,7 +278,7 @@ impl Model {
         if bug == Bug::PayerLost {
             settlement.payer = None;
         }
-        if entry.settlement.is_none() {
+        if entry.settlement.is_none() && bug != Bug::PutOffSurvivesSteps {
             entry.go_on();
         }
         entry.settlement = Some(settlement);
@@ -318,8 +295,8 @@ impl Model {
         let fits = match (&entry.settlement, entry.end, end) {
             (_, Some(known), end) => known == end || bug == Bug::CommitOverwrites,
             (None, None, _) => bug == Bug::CommitWithoutSettlement,
-            (Some(_), None, End::Delivered) => entry.refunding.is_none(),
-            (Some(_), None, End::Refunded) => entry.refunding.is_some(),
+            (Some(_), None, End::Delivered) => entry.refunding.is_none() || bug == Bug::RefundingCommitsDelivered,
+            (Some(_), None, End::Refunded) => entry.refunding.is_some() || bug == Bug::RefundedWithoutRefund,
         };
         if !fits {
             return Err(StoreErrorKind::Conflict.into());
@@ -335,16 +312,26 @@ impl Model {
     }
 
     pub(crate) fn refund(&mut self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
+        let bug = self.bug;
         let entry = self.fenced(lease, Bug::RefundNotFenced)?;
+        let proof = entry.claim.proof;
         match (entry.refunding, entry.end) {
-            (None, Some(End::Delivered)) if !entry.delivered => return Err(StoreErrorKind::Conflict.into()),
+            (None, Some(End::Delivered)) if !entry.delivered && bug != Bug::RefundsDelivered => {
+                return Err(StoreErrorKind::Conflict.into());
+            }
             (None, None | Some(End::Delivered)) if entry.settlement.is_some() => {
                 entry.end = None;
                 entry.refunding = Some(reason);
-                entry.go_on();
+                if bug != Bug::PutOffSurvivesSteps {
+                    entry.go_on();
+                }
             }
-            (Some(known), None) if known == reason => {}
+            (Some(known), None) if known == reason && bug != Bug::RefundNotRepeatable => {}
+            (Some(_), None) if bug == Bug::RefundOverwritesReason => entry.refunding = Some(reason),
             _ => return Err(StoreErrorKind::Conflict.into()),
+        }
+        if bug == Bug::RefundFreesTheProof {
+            self.proofs.remove(&proof.key());
         }
         Ok(())
     }
@@ -353,12 +340,21 @@ impl Model {
         let bug = self.bug;
         let entry = self.fenced(lease, Bug::ReleaseNotFenced)?;
         match (reason, entry.settlement.is_some(), entry.end) {
+            (Release::NotRefundable, true, None)
+                if entry.refunding.is_some() && bug == Bug::RefusedRefundStaysRefunding =>
+            {
+                entry.given_up = true;
+            }
             (Release::NotRefundable, true, None) => {
-                if entry.refunding.take().is_some() && entry.delivered {
+                if entry.refunding.take().is_some() && entry.delivered && bug != Bug::AskedForDeliveredTwice {
                     entry.end = Some(End::Delivered);
                 } else {
                     entry.keep_money = true;
                 }
+                entry.given_up = bug != Bug::NotRefundableKeepsTheLease;
+            }
+            (Release::Undelivered, true, None) if bug == Bug::RefundingTakenBack => {
+                entry.refunding = None;
                 entry.given_up = true;
             }
             _ if entry.refunding.is_some() => return Err(StoreErrorKind::Conflict.into()),
@@ -370,7 +366,7 @@ impl Model {
             (Release::Unknown, false, None) => entry.given_up = true,
             (Release::Undelivered, true, None) if bug == Bug::UndeliveredFrees => self.remove(lease.id),
             (Release::Undelivered, true, None) => entry.given_up = true,
-            (Release::Undelivered, true, Some(End::Delivered)) if !entry.delivered => {
+            (Release::Undelivered, true, Some(End::Delivered)) if !entry.delivered || bug == Bug::AskedForTakenBack => {
                 if bug == Bug::NoTakeBack {
                     return Err(StoreErrorKind::Conflict.into());
                 }
@@ -382,41 +378,68 @@ impl Model {
             }
             _ => return Err(StoreErrorKind::Conflict.into()),
         }
-        if let Some(entry) = self.entries.get_mut(&lease.id) {
+        if let Some(entry) = self.entries.get_mut(&lease.id).filter(|_| bug != Bug::PutOffSurvivesSteps) {
             entry.go_on();
         }
         Ok(())
     }
 
     pub(crate) fn put_off(&mut self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
+        let bug = self.bug;
         let entry = self.fenced(lease, Bug::PutOffNotFenced)?;
-        entry.given_up = true;
+        entry.given_up = bug != Bug::PutOffKeepsTheLease;
         entry.put_off = Some(until);
-        entry.attempts += 1;
+        entry.attempts += u32::from(bug != Bug::PutOffNotCounted);
         Ok(())
     }
 
     pub(crate) fn take(&mut self, take: Take) -> Taken {
+        let bug = self.bug;
         self.forget(take.now);
-        let Some(entry) = self.entries.get_mut(&take.id) else { return Taken::Absent };
+        let Some(entry) = self.entries.get_mut(&take.id) else {
+            if bug == Bug::TakeMakesEntry {
+                let proof = Proof::Bound(SpendKey::from_bytes(*take.id.as_bytes()));
+                let (id, now, lease_until, keep_until) = (take.id, take.now, take.now, take.lease_until);
+                drop(self.claim(Claim { id, proof, now, lease_until, keep_until, record: Arc::from([]) }));
+            }
+            return Taken::Absent;
+        };
         match entry.end {
-            Some(End::Delivered) if take.asked_for => {}
+            Some(End::Delivered) if take.asked_for || bug == Bug::TakeTakesSpent => {}
             Some(end) => return Taken::Spent(end),
             None => {}
         }
-        if entry.at_work(take.now) || entry.is_put_off(take.now) && !take.asked_for {
+        let waits = match bug {
+            Bug::TakeIgnoresPutOff => false,
+            Bug::TakeMindsPutOffWhenAsked => entry.is_put_off(take.now),
+            _ => entry.is_put_off(take.now) && !take.asked_for,
+        };
+        if entry.at_work(take.now) && bug != Bug::TakeTakesAtWork || waits {
             return Taken::Busy;
         }
+        let before = entry.shown();
         entry.delivered |= entry.end.is_some();
-        self.tokens += 1;
-        entry.token = self.tokens;
+        self.tokens += u64::from(bug != Bug::TakeKeepsTheToken);
+        entry.token = if bug == Bug::TakeKeepsTheToken { entry.token } else { self.tokens };
         entry.given_up = false;
         entry.claim.lease_until = take.lease_until;
-        Taken::Won { lease: Lease { id: take.id, token: self.tokens }, entry: entry.shown() }
+        match bug {
+            Bug::TakeShortensMemory => entry.claim.keep_until = take.lease_until,
+            Bug::TakeForgetsTheRecord => entry.claim.record = Arc::from([]),
+            Bug::TakeStepsOutOfRefunding => entry.refunding = None,
+            _ => {}
+        }
+        let shown = if bug == Bug::TakeAnswersTheOldEntry { before } else { entry.shown() };
+        Taken::Won { lease: Lease { id: take.id, token: entry.token }, entry: shown }
     }
 
     pub(crate) fn find(&self, id: ChallengeId) -> Option<JournalEntry> {
-        self.entries.get(&id).map(Entry::shown)
+        let hidden = |entry: &&Entry| match self.bug {
+            Bug::FindHidesSpent => entry.end.is_some(),
+            Bug::FindHidesAtWork => !entry.given_up && entry.end.is_none() && entry.refunding.is_none(),
+            _ => false,
+        };
+        self.entries.get(&id).filter(|entry| !hidden(entry)).map(Entry::shown)
     }
 
     pub(crate) fn unfinished(&self, page: Page) -> Vec<JournalEntry> {
@@ -426,158 +449,25 @@ impl Model {
             None => true,
         };
         let early_limit = if self.has(Bug::ListLimitBeforeFilter) { page.limit } else { usize::MAX };
+        let due_limit = if self.has(Bug::DueLimitBeforeFilter) { page.limit } else { usize::MAX };
+        let due = match self.bug {
+            Bug::PutOffIsListedAsDue => false,
+            Bug::PutOffIsNeverListed => true,
+            _ => page.due,
+        };
         let mut entries: Vec<_> = self
             .entries
             .values()
             .filter(|entry| from(entry.claim.id))
             .take(early_limit)
             .filter(|entry| self.has(Bug::ListsAtWork) || !entry.at_work(page.now))
-            .filter(|entry| !page.due || !entry.is_put_off(page.now))
             .filter(|entry| self.has(Bug::ListsSpent) || entry.end.is_none())
+            .take(due_limit)
+            .filter(|entry| !due || !entry.is_put_off(page.now))
             .collect();
         if self.has(Bug::ListsOutOfOrder) {
             entries.sort_by_key(|entry| entry.token);
         }
         entries.into_iter().take(page.limit).map(Entry::shown).collect()
-    }
-}
-
-/// The maps behind a lock.
-pub(crate) struct Notebook(Mutex<Model>);
-
-impl Notebook {
-    pub(crate) fn new(capacity: usize, bug: Bug) -> Self {
-        Self(Mutex::new(Model::new(capacity, bug)))
-    }
-
-    fn with<T>(&self, step: impl FnOnce(&mut Model) -> T) -> T {
-        step(&mut self.0.lock().unwrap())
-    }
-
-    fn bug(&self) -> Bug {
-        self.with(|model| model.bug)
-    }
-
-    fn key(&self, id: ChallengeId) -> ChallengeId {
-        let mut bytes = *id.as_bytes();
-        match self.bug() {
-            Bug::KeysCutShort => bytes[8..].fill(0),
-            Bug::KeysCaseFolded => bytes.make_ascii_lowercase(),
-            _ => {}
-        }
-        ChallengeId::from_bytes(bytes)
-    }
-
-    /// The lease as the maps know it, if time has not taken it away.
-    fn lease(&self, lease: Lease) -> Result<Lease, StoreError> {
-        let lease = Lease { id: self.key(lease.id), ..lease };
-        let dead = self.with(|model| {
-            model.bug == Bug::LeaseDiesWhenExpired
-                && model.entries.get(&lease.id).is_some_and(|entry| {
-                    let latest = model.entries.values().map(|entry| entry.claim.now).max();
-                    latest.is_some_and(|latest| latest >= entry.claim.lease_until)
-                })
-        });
-        if dead { Err(StoreErrorKind::LeaseLost.into()) } else { Ok(lease) }
-    }
-}
-
-#[async_trait]
-impl NonceStore for Notebook {
-    async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
-        let given = claim.id;
-        let claim = Claim { id: self.key(given), ..claim };
-        let mut claimed = match self.bug() {
-            // Works on what it saw, and writes that.
-            Bug::LookThenWrite => {
-                let mut seen = self.with(|model| model.clone());
-                let claimed = seen.claim(claim)?;
-                tokio::task::yield_now().await;
-                self.with(|model| *model = seen);
-                claimed
-            }
-            // The id is claimed in one step, but the proof was looked at in another.
-            Bug::ProofLookedAtBefore => {
-                let key = claim.proof.key();
-                let owner = self.with(|model| model.proofs.get(&key).copied()).filter(|owner| *owner != claim.id);
-                tokio::task::yield_now().await;
-                self.with(|model| {
-                    let hidden = if owner.is_none() { model.proofs.remove(&key) } else { None };
-                    let claimed = model.claim(claim);
-                    if let (Some(hidden), None) = (hidden, model.proofs.get(&key)) {
-                        model.proofs.insert(key, hidden);
-                    }
-                    claimed
-                })?
-            }
-            Bug::OverfillsTogether => {
-                let full = self.with(|model| model.entries.len() >= model.capacity);
-                tokio::task::yield_now().await;
-                self.with(|model| {
-                    let capacity = std::mem::replace(&mut model.capacity, if full { 0 } else { usize::MAX });
-                    let claimed = model.claim(claim);
-                    model.capacity = capacity;
-                    claimed
-                })?
-            }
-            _ => self.with(|model| model.claim(claim))?,
-        };
-        if let Claimed::Won { lease, .. } | Claimed::Settled { lease, .. } = &mut claimed {
-            lease.id = given;
-        }
-        Ok(claimed)
-    }
-
-    async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.renew(lease, until))
-    }
-
-    async fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.settle(lease, settlement))
-    }
-
-    async fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.commit(lease, end))
-    }
-
-    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.release(lease, reason))
-    }
-
-    async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.refund(lease, reason))
-    }
-
-    async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
-        let lease = self.lease(lease)?;
-        self.with(|model| model.put_off(lease, until))
-    }
-
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        let given = take.id;
-        let take = Take { id: self.key(given), ..take };
-        let mut taken = self.with(|model| model.take(take));
-        if let Taken::Won { lease, entry } = &mut taken {
-            (lease.id, entry.id) = (given, given);
-        }
-        Ok(taken)
-    }
-
-    async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
-        let key = self.key(id);
-        Ok(self.with(|model| model.find(key)).map(|entry| JournalEntry { id, ..entry }))
-    }
-
-    async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
-        Ok(self.with(|model| model.unfinished(page)))
-    }
-
-    async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        Ok(self.with(|model| model.forget_some(now, limit)))
     }
 }

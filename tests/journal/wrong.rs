@@ -2,7 +2,7 @@
 
 use tower_mpp::conformance::nonce_store::{Law, Suite};
 
-use crate::model::{Bug, Notebook};
+use crate::{bug::Bug, notebook::Notebook};
 
 /// Each wrong store with the law that is there to catch it.
 const CAUGHT: &[(Bug, Law)] = &[
@@ -50,6 +50,50 @@ const CAUGHT: &[(Bug, Law)] = &[
     (Bug::ListLimitBeforeFilter, Law::UnfinishedPages),
     (Bug::RecordCutShort, Law::KeptAsGiven),
     (Bug::PayerLost, Law::KeptAsGiven),
+    (Bug::RefundNotFenced, Law::FencedRefund),
+    (Bug::PutOffNotFenced, Law::FencedPutOff),
+    (Bug::RefundOverwritesReason, Law::RefundAgain),
+    (Bug::RefundNotRepeatable, Law::RefundAgain),
+    (Bug::RefundingIsDelivered, Law::RefundIsJournalled),
+    (Bug::RefundingCommitsDelivered, Law::RefundIsJournalled),
+    (Bug::RefundingTakenBack, Law::RefundIsJournalled),
+    (Bug::RefundedWithoutRefund, Law::RefundIsJournalled),
+    (Bug::RefundFreesTheProof, Law::RefundIsJournalled),
+    (Bug::RefundingExpires, Law::RefundingIsNeverForgotten),
+    (Bug::RefundsDelivered, Law::RefundIsJournalled),
+    (Bug::NotRefundableSticksUntilClaimed, Law::NotRefundable),
+    (Bug::NotRefundableKeepsTheLease, Law::NotRefundable),
+    (Bug::RefusedRefundStaysRefunding, Law::NotRefundable),
+    (Bug::AskedForTakenBack, Law::DeliveredStaysDelivered),
+    (Bug::AskedForDeliveredTwice, Law::DeliveredStaysDelivered),
+    (Bug::TakeLooksThenWrites, Law::TakenOnce),
+    (Bug::TakeTakesAtWork, Law::TakeAnswers),
+    (Bug::TakeMakesEntry, Law::TakeAnswers),
+    (Bug::TakeTakesSpent, Law::TakeAnswers),
+    (Bug::TakeIgnoresPutOff, Law::PutOff),
+    (Bug::TakeMindsPutOffWhenAsked, Law::PutOff),
+    (Bug::TakeKeepsTheToken, Law::TakenAsItIs),
+    (Bug::TakeShortensMemory, Law::TakenAsItIs),
+    (Bug::TakeForgetsTheRecord, Law::TakenAsItIs),
+    (Bug::TakeAnswersTheOldEntry, Law::TakenAsItIs),
+    (Bug::TakeStepsOutOfRefunding, Law::TakenAsItIs),
+    (Bug::PutOffKeepsTheLease, Law::PutOff),
+    (Bug::PutOffStopsClaims, Law::PutOff),
+    (Bug::PutOffNotCounted, Law::PutOff),
+    (Bug::PutOffSurvivesClaims, Law::PutOff),
+    (Bug::PutOffSurvivesSteps, Law::GoingOn),
+    (Bug::PutOffIsListedAsDue, Law::DueIsNotPutOff),
+    (Bug::PutOffIsNeverListed, Law::DueIsNotPutOff),
+    (Bug::DueLimitBeforeFilter, Law::DueIsNotPutOff),
+    (Bug::FindHidesSpent, Law::FindShowsEverything),
+    (Bug::FindHidesAtWork, Law::FindShowsEverything),
+    (Bug::FindTakesOver, Law::FindShowsEverything),
+    (Bug::ForgetsOpen, Law::ForgetsWhatMay),
+    (Bug::ForgetsEarly, Law::ForgetsWhatMay),
+    (Bug::ForgetsWithoutLimit, Law::ForgetsWhatMay),
+    (Bug::ForgetsBeforeTheLeaseEnds, Law::ForgetsWhatMay),
+    (Bug::ForgetKeepsProofs, Law::ForgetsWhatMay),
+    (Bug::ForgetsNothingEver, Law::ForgetsWhatMay),
 ];
 
 #[tokio::test]

@@ -165,7 +165,7 @@ impl Entry {
 
     /// Whether it is open and nobody is at work on it; with `due`, nor has put it off.
     pub(super) fn is_unfinished(&self, now: Timestamp, due: bool) -> bool {
-        let idle = |open: &Open| !open.is_at_work(now) && !(due && open.is_put_off(now));
+        let idle = |open: &Open| !(open.is_at_work(now) || due && open.is_put_off(now));
         self.is_open() && self.open.as_deref().is_some_and(idle)
     }
 

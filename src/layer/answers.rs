@@ -1,0 +1,143 @@
+//! Answers with an `Idempotency-Key`: recorded while they leave, and given again.
+
+use std::{
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes};
+use http::{Method, Response, header::CONTENT_LENGTH, request::Parts};
+use http_body::{Body, Frame, SizeHint};
+
+use super::ResponseBody;
+use crate::{
+    flow::{self, Bound, Delivery, Held, Inner, Kept, Recording, Refusal, events},
+    protocol::ContentDigest,
+};
+
+/// What is known of the body of a request: its digest, or that it has none. `None` when nobody has read it.
+pub(super) type Content = Option<Option<ContentDigest>>;
+
+/// Marks a payment whose request has a key. A body that nobody has read cannot be told from another:
+/// such an answer is not kept, as if there were no key.
+pub(super) fn ask(bound: &mut Bound, key: Option<&[u8]>, head: &Parts, scope: &str, content: impl FnOnce() -> Content) {
+    // A tunnel is not an answer that could be given again.
+    if let Some(key) = key
+        && head.method != Method::CONNECT
+        && let Some(digest) = content()
+    {
+        bound.ask(key, scope, digest.as_ref());
+    }
+}
+
+/// The key of a request, checked.
+pub(super) fn key<'h>(merchant: &Inner, head: &'h Parts) -> Result<Option<&'h [u8]>, Refusal> {
+    flow::idempotency_key(merchant, &head.headers)
+}
+
+/// Begins to record a delivered answer, as it leaves, where it is to be kept.
+pub(super) fn record<B: Body>(delivery: &mut Delivery, response: &Response<B>) {
+    let Some(keeper) = delivery.keeper() else { return };
+    let body = response.body();
+    let length = body.size_hint().exact();
+    let declared = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let (status, headers) = (response.status(), response.headers());
+    match Recording::begin(status, headers, length, body.is_end_stream(), keeper.limit()) {
+        Ok(recording) if status.is_success() => keeper.begin(recording, declared.or(length)),
+        _ => *delivery.keeper() = None,
+    }
+}
+
+/// The next frame of a body that may be recorded. What makes the answer whole is held back until it is
+/// kept: a client that has all of it can ask for it again.
+pub(super) fn poll_frame<B>(
+    mut body: Pin<&mut B>,
+    delivery: &mut Delivery,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    let slot = delivery.keeper();
+    let Some(keeper) = slot else { return body.poll_frame(cx) };
+    if !keeper.is_holding() {
+        let held = match ready!(body.as_mut().poll_frame(cx)) {
+            None => Held::End,
+            Some(Err(error)) => {
+                keeper.abandon();
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(mut data) => {
+                    let recorded = if data.chunk().len() == data.remaining() {
+                        keeper.data(data.chunk())
+                    } else {
+                        let whole = data.copy_to_bytes(data.remaining());
+                        let recorded = keeper.data(&whole);
+                        data = whole.into();
+                        recorded
+                    };
+                    if recorded.is_err() {
+                        *slot = None;
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    if !body.is_end_stream() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Held::Data(data.copy_to_bytes(data.remaining()))
+                }
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => {
+                        if keeper.trailers(&trailers).is_err() {
+                            *slot = None;
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                        }
+                        Held::Trailers(trailers)
+                    }
+                    Err(frame) => {
+                        keeper.abandon();
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                },
+            },
+        };
+        keeper.keep();
+        keeper.hold(held);
+    }
+    ready!(keeper.poll_kept(cx));
+    let held = slot.take().and_then(|mut keeper| keeper.release());
+    Poll::Ready(match held {
+        Some(Held::Data(data)) => Some(Ok(Frame::data(data.into()))),
+        Some(Held::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+        Some(Held::End) | None => None,
+    })
+}
+
+/// The answer that was kept.
+pub(super) fn again<B>(mut kept: Box<Kept>) -> Response<ResponseBody<B>> {
+    events::answered_again();
+    let (status, headers) = (kept.status, mem::take(&mut kept.headers));
+    let mut response = Response::new(ResponseBody::kept(kept));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The frames of an answer that was kept. What it says of its length is what the first one said, so that
+/// servers frame it the same way.
+pub(super) fn next_kept<D: From<Bytes> + bytes::Buf>(kept: &mut Kept) -> Option<Frame<D>> {
+    let frame = if kept.body.is_empty() {
+        kept.trailers.take().map(Frame::trailers)
+    } else {
+        kept.length = kept.length.map(|_| 0);
+        Some(Frame::data(mem::take(&mut kept.body).into()))
+    };
+    kept.ended = kept.trailers.is_none();
+    frame
+}
+
+pub(super) fn kept_hint(kept: &Kept) -> SizeHint {
+    kept.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+}
