@@ -57,7 +57,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         merchant = merchant.method(stripe);
     }
     let journal = config.store.open().await.map_err(|error| Problem::new("STORE", error))?;
-    let merchant = merchant.nonce_store(journal.payments).build().map_err(named)?;
+    let merchant = merchant.nonce_store(journal.payments).answer_store(journal.answers).build().map_err(named)?;
     let app = routes::app(&merchant, demo)?;
     if config.test_key {
         eprintln!(

@@ -53,6 +53,7 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
         .redelivery_grace(redelivery_grace)
         .lease(lease)
         .nonce_store(Arc::clone(&journal.payments))
+        .answer_store(journal.answers)
         .expose_headers_to_browsers(cors.is_some());
     if let Some(policy) = https {
         builder = builder.require_https(policy);
