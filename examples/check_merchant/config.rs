@@ -6,7 +6,7 @@
 //! | `REALM` | realm | `127.0.0.1` |
 //! | `MPP_SECRET_KEY` | challenge keys, at least 32 bytes each, separated by commas; the first signs | a fixed test key |
 //! | `CHALLENGE_TTL_SECS` | life of a challenge | 300 |
-//! | `STORE` | `memory` | `memory` |
+//! | `STORE` | where payments and stored answers are: `memory`, `sqlite:PATH` (made when absent), `postgres://...`, `redis://...` | `memory` |
 //! | `STRIPE_KEY`, `STRIPE_NETWORK_ID`, `STRIPE_BASE` | key, profile, API base | no Stripe; Stripe's own base |
 //! | `RUST_LOG` | what is logged | errors |
 
@@ -17,6 +17,11 @@ use tower_mpp::{
     method::stripe::{Stripe, StripeConfigError},
 };
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::common::journal::Location;
+
+/// Enough for every payment of a quarter of an hour, which is how long one is remembered, at 10,000 a second.
+const JOURNAL_CAPACITY: usize = 10_000_000;
 
 const TEST_KEY: &str = "check_merchant: a test key that everybody knows";
 
@@ -38,13 +43,9 @@ pub(crate) struct Config {
     /// The keys are the ones that everybody knows.
     pub(crate) test_key: bool,
     pub(crate) challenge_ttl: Duration,
-    pub(crate) store: StoreChoice,
+    pub(crate) store: Location,
     pub(crate) stripe: Option<Stripe>,
     pub(crate) log: EnvFilter,
-}
-
-pub(crate) enum StoreChoice {
-    Memory,
 }
 
 /// Why the program does not start.
@@ -104,17 +105,11 @@ fn parsed<T: std::str::FromStr>(variable: &'static str, what: &str) -> Result<Op
     number.map(Some).ok_or_else(|| Problem::new(variable, format!("{text:?} is not {what}")))
 }
 
-fn store() -> Result<StoreChoice, Problem> {
-    const KINDS: [&str; 4] = ["sqlite", "postgres", "postgresql", "redis"];
-    // What follows the scheme may hold a password, and is not repeated.
+/// What stands there may hold a password, and is not repeated.
+fn store() -> Result<Location, Problem> {
     match text("STORE")?.as_deref() {
-        None | Some("memory") => Ok(StoreChoice::Memory),
-        Some(other) => Err(match other.split_once(':') {
-            Some((kind, _)) if KINDS.contains(&kind) => {
-                Problem::new("STORE", format!("this build has no {kind} store yet: use memory"))
-            }
-            _ => Problem::new("STORE", "there is no such store: use memory"),
-        }),
+        None | Some("memory") => Ok(Location::Memory { capacity: JOURNAL_CAPACITY }),
+        Some(other) => Location::parse(other).map_err(|problem| Problem::new("STORE", problem)),
     }
 }
 

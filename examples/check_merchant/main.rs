@@ -17,16 +17,13 @@ mod routes;
 use std::{error::Error, io::Write as _, net::Ipv4Addr, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
-use tower_mpp::{ConfigError, Merchant, store::MemoryNonceStore};
+use tower_mpp::{ConfigError, Merchant};
 
 use crate::{
     common::serve::{Leftover, Limits, serve, shutdown_signal},
-    config::{Config, Problem, StoreChoice},
+    config::{Config, Problem},
     demo::Demo,
 };
-
-/// Enough for every payment of a quarter of an hour, which is how long one is remembered, at 10,000 a second.
-const JOURNAL_CAPACITY: usize = 10_000_000;
 
 /// A test may ask for answers that take their time.
 const LIMITS: Limits = Limits { shutdown: Duration::from_secs(600), request_head: Duration::from_secs(30) };
@@ -59,10 +56,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(stripe) = config.stripe {
         merchant = merchant.method(stripe);
     }
-    let merchant = match config.store {
-        StoreChoice::Memory => merchant.nonce_store(MemoryNonceStore::single_process(JOURNAL_CAPACITY)),
-    };
-    let merchant = merchant.build().map_err(named)?;
+    let journal = config.store.open().await.map_err(|error| Problem::new("STORE", error))?;
+    let merchant = merchant.nonce_store(journal.payments).answer_store(journal.answers).build().map_err(named)?;
     let app = routes::app(&merchant, demo)?;
     if config.test_key {
         eprintln!(

@@ -3,5 +3,6 @@
 
 mod activity;
 pub(crate) mod https;
+pub(crate) mod journal;
 pub(crate) mod secret_file;
 pub(crate) mod serve;

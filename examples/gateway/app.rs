@@ -12,9 +12,12 @@ use axum::{
 };
 use http::Method;
 use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
-use tower_mpp::{KeyRing, Merchant, PaymentLayer, method::Sandbox, store::MemoryNonceStore};
+use tower_mpp::{KeyRing, Merchant, PaymentLayer, method::Sandbox};
+use zeroize::Zeroizing;
 
 use super::{
+    admin::{self, Operated, Token},
+    common::journal::Journal,
     config::ConfigError,
     paths, pricing,
     problem::Problem,
@@ -30,15 +33,27 @@ pub(crate) struct App {
     pub(crate) merchant: Merchant,
 }
 
+/// What was opened, or made, at the start.
+pub(crate) struct Opened {
+    pub(crate) keys: KeyRing,
+    pub(crate) journal: Journal,
+    /// The operator's token.
+    pub(crate) admin: Option<Zeroizing<String>>,
+}
+
 /// Builds the gateway. Whatever can be wrong is found here.
-pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std::error::Error>> {
-    let Settings { realm, https, cors, challenge_ttl, journal_capacity, sandbox, stripe, upstream, routes, .. } =
-        settings;
+pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std::error::Error>> {
+    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, .. } = settings;
+    let Settings { journal: location, sandbox, stripe, upstream, routes, .. } = settings;
+    let Opened { keys, journal, admin } = opened;
     let test_mode = sandbox || stripe.as_ref().is_some_and(tower_mpp::method::PaymentMethod::is_test);
     let mut builder = Merchant::builder(realm.as_str(), keys)
         .test_mode(test_mode)
         .challenge_ttl(challenge_ttl)
-        .nonce_store(MemoryNonceStore::single_process(journal_capacity))
+        .redelivery_grace(redelivery_grace)
+        .lease(lease)
+        .nonce_store(Arc::clone(&journal.payments))
+        .answer_store(journal.answers)
         .expose_headers_to_browsers(cors.is_some());
     if let Some(policy) = https {
         builder = builder.require_https(policy);
@@ -52,7 +67,13 @@ pub(crate) fn app(settings: Settings, keys: KeyRing) -> Result<App, Box<dyn std:
     let merchant = builder.build()?;
 
     let upstream = Arc::new(Upstream::new(upstream)?);
-    let mut router = Router::new().route(routes::HEALTH, get(|| async { axum::Json(serde_json::json!({"ok": true})) }));
+    let mut router = Router::new();
+    if let Some(token) = admin {
+        let operated = Operated { merchant: merchant.clone(), payments: journal.payments, store: location.kind() };
+        // As one service, so that no pattern of the configuration gets what it does not know.
+        router = router.nest_service(routes::ADMIN, admin::router(operated, Token::new(&token)));
+    }
+    let mut router = router.route(routes::HEALTH, get(|| async { axum::Json(serde_json::json!({"ok": true})) }));
     for route in routes {
         let path = route.path.clone();
         router = router.route(&path, serve(&merchant, route, Arc::clone(&upstream))?);

@@ -42,8 +42,12 @@ pub(crate) struct File {
     pub(super) cors_origins: Option<Vec<String>>,
     pub(super) body_limit: Option<usize>,
     pub(super) challenge_ttl_secs: Option<u64>,
+    pub(super) redelivery_grace_secs: Option<u64>,
+    pub(super) lease_secs: Option<u64>,
     pub(super) shutdown_secs: Option<u64>,
-    pub(super) journal_capacity: Option<usize>,
+    pub(super) store: Option<Store>,
+    pub(super) refunds: Option<Refunds>,
+    pub(super) admin: Option<Admin>,
     pub(super) upstream: Option<Upstream>,
     #[serde(default)]
     pub(super) rails: Rails,
@@ -58,6 +62,57 @@ pub(super) enum Https {
     NotRequired,
     XForwardedProto,
     Forwarded,
+}
+
+/// Where payments are remembered.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    #[serde(default)]
+    pub(super) kind: StoreKind,
+    pub(super) path: Option<PathBuf>,
+    pub(super) url: Option<Hidden>,
+    pub(super) url_env: Option<String>,
+    pub(super) capacity: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StoreKind {
+    Sqlite,
+    Postgres,
+    Redis,
+    #[default]
+    Memory,
+}
+
+/// A text that somebody may have put a secret into after all.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Hidden(pub(super) String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+/// Which of the refund rules apply, by their names.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Refunds {
+    pub(super) refund_if_payment_succeeds_but_no_provider_call_starts: bool,
+    pub(super) refund_if_provider_timeout_before_first_token: bool,
+    pub(super) no_refund_after_successful_stream_start: bool,
+    pub(super) no_refund_after_side_effecting_tool_success: bool,
+}
+
+/// How the operator is known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) token_env: Option<String>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

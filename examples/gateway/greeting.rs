@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use super::{
-    routes::{Pricing, Route},
+    common::journal::Location,
+    routes::{ADMIN, Pricing, Route},
     settings::Settings,
     upstream::settings::UpstreamSettings,
 };
@@ -14,6 +15,9 @@ pub(crate) struct Greeting {
     example: Option<Example>,
     sandbox: bool,
     demo: bool,
+    journal: String,
+    forgets: bool,
+    admin: bool,
 }
 
 struct Example {
@@ -31,6 +35,9 @@ impl Greeting {
             example: settings.routes.iter().find(paid).map(|route| Example::of(route, demo)),
             sandbox: settings.sandbox,
             demo,
+            journal: settings.journal.to_string(),
+            forgets: matches!(settings.journal, Location::Memory { .. }),
+            admin: settings.admin.is_some(),
         }
     }
 
@@ -50,7 +57,17 @@ impl Greeting {
         if self.demo {
             writeln!(out, "The upstream is the built-in demo: no model is asked.")?;
         }
-        writeln!(out, "Payments are remembered in memory: a restart forgets what was paid and what was delivered.")?;
+        if self.forgets {
+            writeln!(
+                out,
+                "Payments are remembered in memory: a restart forgets what was paid and what was delivered."
+            )?;
+        } else {
+            writeln!(out, "Payments are remembered in {}.", self.journal)?;
+        }
+        if self.admin {
+            writeln!(out, "The operator's routes are on, under {ADMIN}.")?;
+        }
         let Some(Example { method, path, body }) = &self.example else { return out.flush() };
         let host =
             if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };

@@ -14,22 +14,31 @@
 //! 0.50 USD of play money for every call.
 //!
 //! The key that signs challenges is made at the first start and kept in `./data/challenge.key`, which
-//! nobody else may read; with `MPP_SECRET_KEY` nothing is kept. Logs go to standard error, see
-//! `RUST_LOG`. SIGTERM and ctrl-c end it in order: what is in flight is answered first.
+//! nobody else may read; with `MPP_SECRET_KEY` none is kept. Payments are remembered in
+//! `./data/payments.db`, or in PostgreSQL or Redis where several gateways share them, so that a restart,
+//! or `kill -9`, loses nothing: what was delivered stays used, and what was paid and not delivered is
+//! delivered when the client asks again. Logs go to standard error, see `RUST_LOG`.
+//!
+//! SIGTERM and ctrl-c end it in order: nobody new is let in, and what is in flight is answered and
+//! journalled first. The exit status is then 0, or 3 when that took longer than `shutdown_secs`; what is
+//! left is named on standard error. A second signal ends it at once, with 130.
 
-use std::{error::Error, io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{error::Error, io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+mod admin;
 mod app;
 #[path = "../common/mod.rs"]
 pub(crate) mod common;
 mod config;
 mod demo;
 mod greeting;
+mod journal;
 mod keys;
+mod leftover;
 mod paths;
 mod pricing;
 mod problem;
@@ -39,14 +48,21 @@ mod upstream;
 
 // What a test drives the gateway with.
 pub(crate) use self::{
-    app::{App, app},
+    app::{App, Opened, app},
     config::{ConfigError, Environment},
     settings::Settings,
 };
 use self::{
-    common::serve::{Leftover, Limits, serve, shutdown_signal},
+    common::{
+        journal::Journal,
+        secret_file,
+        serve::{Leftover, Limits, serve, shutdown_signal},
+    },
     greeting::Greeting,
 };
+
+/// The exit status when not everything was finished in time.
+const WORK_LEFT: u8 = 3;
 
 /// A paid gateway in front of any HTTP API (Machine Payments Protocol, HTTP 402).
 #[derive(Parser)]
@@ -57,13 +73,22 @@ Environment:
   GATEWAY_CONFIG        like --config
   GATEWAY_LISTEN        address to listen on (default 127.0.0.1:8402)
   GATEWAY_REALM         realm of the challenges: the public host name (default localhost)
-  GATEWAY_DATA_DIR      where the generated key is kept (default ./data)
+  GATEWAY_DATA_DIR      where the generated key and the journal are kept (default ./data)
+  GATEWAY_STORE         where payments are remembered: sqlite:PATH, postgres://..., redis://... or memory
+                        (default sqlite in the data folder)
+  GATEWAY_ADMIN_TOKEN   switches /admin on, behind this token of 32 characters or more
   GATEWAY_UPSTREAM_URL  the API behind the gateway; without a file everything of it costs 0.50 USD
   MPP_SECRET_KEY        key of the challenges, 32 bytes or more; several separated by commas: the first
                         signs, all verify
   STRIPE_SECRET_KEY, STRIPE_NETWORK_ID
                         payments by Stripe
-  RUST_LOG              what is logged to standard error (default info)"
+  RUST_LOG              what is logged to standard error (default info)
+
+Exit status:
+  0    ended in order
+  1    did not start
+  3    ended by a signal, with work left after shutdown_secs
+  130  ended at once by a second signal"
 )]
 struct Arguments {
     /// Configuration file; examples/gateway/gateway.toml explains every field
@@ -78,7 +103,7 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("gateway: {error}");
             ExitCode::FAILURE
@@ -86,7 +111,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let environment = Environment::of_process();
     log_to_stderr(environment)?;
     let config = match arguments.config {
@@ -102,25 +127,30 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let limits = Limits { shutdown: settings.shutdown, ..Limits::default() };
     if arguments.check {
         let routes = settings.routes.len();
-        let keys = keys::look(&settings.keys)?;
-        app(settings, keys)?;
+        let admin = settings.admin.as_ref().map(keys::look_admin).transpose()?;
+        // The journal is neither opened nor made.
+        let opened = Opened { keys: keys::look(&settings.keys)?, journal: Journal::in_memory(1), admin };
+        app(settings, opened)?;
         println!("the configuration is good: {routes} routes");
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let keys = keys::open(&settings.keys)?;
-    let App { router, merchant } = app(settings, keys)?;
-
+    let admin = settings.admin.as_ref().map(keys::open_admin).transpose()?;
+    // Before the journal: a second gateway by mistake ends here.
     let listener =
         TcpListener::bind(listen).await.map_err(|error| ConfigError::new(format_args!("listen ({listen})"), error))?;
+    if let Some(folder) = &settings.journal_folder {
+        secret_file::private_folder(folder)?;
+    }
+    let journal = settings.journal.open().await.map_err(|error| ConfigError::new("store", error))?;
+    let payments = Arc::clone(&journal.payments);
+    let App { router, merchant } = app(settings, Opened { keys, journal, admin })?;
+
     let shutdown = shutdown_signal()?;
     greeting.print(listener.local_addr()?);
-    match serve(listener, router, &[merchant], limits, shutdown).await {
-        Leftover { requests: 0, payments: 0 } => tracing::info!("ended in order"),
-        Leftover { requests, payments } => {
-            tracing::warn!(requests, payments, "ended after {:?} with work left", limits.shutdown);
-        }
-    }
-    Ok(())
+    let left = serve(listener, router, std::slice::from_ref(&merchant), limits, shutdown).await;
+    leftover::report(&*payments, left).await;
+    Ok(if left == Leftover::default() { ExitCode::SUCCESS } else { ExitCode::from(WORK_LEFT) })
 }
 
 fn log_to_stderr(environment: Environment<'_>) -> Result<(), ConfigError> {

@@ -12,6 +12,8 @@ use super::{
 
 /// Served by the gateway itself.
 pub(crate) const HEALTH: &str = "/health";
+/// Everything of the operator's is under it, when that is on.
+pub(crate) const ADMIN: &str = "/admin";
 
 /// One entry of `[[routes]]`.
 #[derive(Debug)]
@@ -44,11 +46,12 @@ pub(super) fn check(
     routes: Vec<config::Route>,
     currency: &str,
     body_limit: usize,
+    has_admin: bool,
 ) -> Result<Vec<Route>, ConfigError> {
     if routes.is_empty() {
         return Err(place.error("routes", "there is none; add at least one [[routes]] table"));
     }
-    let mut patterns = Patterns::new();
+    let mut patterns = Patterns::new(has_admin);
     let checked = routes.into_iter().enumerate().map(|(index, route)| {
         let at = |field: &str| format!("routes[{index}].{field}");
         let wrong = |field: &str, problem: &dyn std::fmt::Display| place.error(&at(field), problem);
@@ -118,18 +121,23 @@ fn price(currency: &str, text: &str) -> Result<Price, String> {
 struct Patterns {
     router: matchit::Router<()>,
     served: BTreeSet<(String, String)>,
+    has_admin: bool,
 }
 
 impl Patterns {
-    fn new() -> Self {
+    fn new(has_admin: bool) -> Self {
         let mut router = matchit::Router::new();
         let _ = router.insert(HEALTH, ());
-        Self { router, served: BTreeSet::new() }
+        Self { router, served: BTreeSet::new(), has_admin }
     }
 
     fn add(&mut self, path: &str, methods: &BTreeSet<String>) -> Result<(), String> {
         if path == HEALTH {
             return Err(format!("{HEALTH} is the gateway's own; choose another path"));
+        }
+        let is_admin = path.strip_prefix(ADMIN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if self.has_admin && is_admin {
+            return Err(format!("{ADMIN} is the gateway's own; choose another path, or remove [admin]"));
         }
         let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
         let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));

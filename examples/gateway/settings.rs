@@ -13,9 +13,12 @@ use tower_mpp::{
     method::{PaymentMethod as _, stripe},
     protocol::Realm,
 };
+use zeroize::Zeroizing;
 
 use super::{
+    common::journal::Location,
     config::{self, ConfigError, Environment, File, Https},
+    journal,
     routes::{self, Route},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
@@ -23,6 +26,7 @@ use super::{
 const LISTEN: &str = "127.0.0.1:8402";
 const REALM: &str = "localhost";
 const DATA_DIR: &str = "data";
+const ADMIN_TOKEN: &str = "admin.token";
 const MIB: usize = 1024 * 1024;
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -36,8 +40,14 @@ pub(crate) struct Settings {
     /// Whose scripts may call from a browser.
     pub(crate) cors: Option<AllowOrigin>,
     pub(crate) challenge_ttl: Duration,
+    pub(crate) redelivery_grace: Duration,
+    pub(crate) lease: Duration,
     pub(crate) shutdown: Duration,
-    pub(crate) journal_capacity: usize,
+    /// Where payments are remembered.
+    pub(crate) journal: Location,
+    /// The folder of the journal when it is ours: nobody else may enter it.
+    pub(crate) journal_folder: Option<PathBuf>,
+    pub(crate) admin: Option<AdminToken>,
     pub(crate) sandbox: bool,
     pub(crate) stripe: Option<stripe::Stripe>,
     pub(crate) upstream: UpstreamSettings,
@@ -50,6 +60,18 @@ pub(crate) enum Keys {
     Given(KeyRing),
     /// In a folder of ours, where one is made at the first start.
     Folder(PathBuf),
+}
+
+/// Where the token of the operator is.
+pub(crate) enum AdminToken {
+    /// In a variable of this name.
+    Given { variable: String, token: Zeroizing<String> },
+    /// In a file, where one is made at the first start.
+    File {
+        path: PathBuf,
+        /// Whether the file is in our folder.
+        ours: bool,
+    },
 }
 
 /// Says where a field stands, for people: `gateway.toml: listen`.
@@ -95,6 +117,8 @@ impl Settings {
     /// | `GATEWAY_REALM` | `realm` |
     /// | `GATEWAY_DATA_DIR` | `data_dir` |
     /// | `GATEWAY_UPSTREAM_URL` | `upstream.url` |
+    /// | `GATEWAY_STORE` | `[store]`: `memory`, `sqlite:PATH`, `postgres://...` or `redis://...` |
+    /// | `GATEWAY_ADMIN_TOKEN` | `[admin]`; it switches the operator's routes on |
     /// | `MPP_SECRET_KEY` | the generated challenge key; several separated by commas, the first signs |
     /// | `STRIPE_SECRET_KEY`, `STRIPE_NETWORK_ID` | `rails.stripe`; without a file they switch it on |
     pub(crate) fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigError> {
@@ -134,8 +158,10 @@ impl Settings {
             Some(text) => {
                 Keys::Given(KeyRing::from_list(&text).map_err(|error| ConfigError::new("MPP_SECRET_KEY", error))?)
             }
-            None => Keys::Folder(data_dir),
+            None => Keys::Folder(data_dir.clone()),
         };
+        let (journal, journal_folder) = journal::check(place, file.store, &data_dir, environment)?;
+        let admin = admin(place, file.admin, &data_dir, environment)?;
 
         let stripe = stripe(place, path.is_some(), file.rails.stripe, environment)?;
         let live = stripe.as_ref().is_some_and(|stripe| !stripe.is_test());
@@ -153,6 +179,7 @@ impl Settings {
             return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
         }
 
+        let has_admin = admin.is_some();
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
         let currency = file.currency.as_deref().unwrap_or("usd");
         Ok(Self {
@@ -162,17 +189,50 @@ impl Settings {
             realm,
             keys,
             challenge_ttl: place.seconds("challenge_ttl_secs", file.challenge_ttl_secs, 5 * MINUTE, DAY)?,
+            redelivery_grace: place.seconds(
+                "redelivery_grace_secs",
+                file.redelivery_grace_secs,
+                10 * MINUTE,
+                30 * DAY,
+            )?,
+            lease: place.seconds("lease_secs", file.lease_secs, MINUTE, DAY)?,
             shutdown: place.seconds("shutdown_secs", file.shutdown_secs, 30, DAY)?,
-            journal_capacity: match file.journal_capacity {
-                Some(0) => return Err(place.error("journal_capacity", "0 payments; give at least 1")),
-                other => other.unwrap_or(1_000_000),
-            },
+            journal,
+            journal_folder,
+            admin,
             sandbox,
             stripe,
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
-            routes: routes::check(place, file.routes, currency, body_limit)?,
+            routes: routes::check(place, file.routes, currency, body_limit, has_admin)?,
         })
     }
+}
+
+/// Off unless it is asked for.
+fn admin(
+    place: Place<'_>,
+    table: Option<config::Admin>,
+    data_dir: &Path,
+    environment: Environment<'_>,
+) -> Result<Option<AdminToken>, ConfigError> {
+    const TOKEN: &str = "GATEWAY_ADMIN_TOKEN";
+    let given =
+        |variable: &str, token: String| AdminToken::Given { variable: variable.to_owned(), token: token.into() };
+    if let Some(token) = environment.get(TOKEN)? {
+        return Ok(Some(given(TOKEN, token)));
+    }
+    Ok(match table {
+        None => None,
+        Some(config::Admin { token_env: Some(_), token_file: Some(_) }) => {
+            return Err(place.error("admin", "give token_env or token_file, not both"));
+        }
+        Some(config::Admin { token_env: Some(variable), .. }) => {
+            let token = environment.required(&variable, &place.of("admin.token_env"))?;
+            Some(given(&variable, token))
+        }
+        Some(config::Admin { token_file: Some(path), .. }) => Some(AdminToken::File { path, ours: false }),
+        Some(_) => Some(AdminToken::File { path: data_dir.join(ADMIN_TOKEN), ours: true }),
+    })
 }
 
 fn https(place: Place<'_>, https: Option<Https>, realm: &Realm) -> Result<Option<HttpsPolicy>, ConfigError> {

@@ -4,11 +4,11 @@ use std::fs;
 
 use crate::{
     gateway::app,
-    harness::{settings, settings_with},
+    harness::{opened, settings, settings_with},
 };
-use tower_mpp::KeyRing;
 
 const ROUTE: &str = "[[routes]]\npath = \"/x\"\nprice = \"0.50\"\n";
+const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SANDBOX: &str = "rails.sandbox = true\n";
 
 /// The one line that says what is wrong.
@@ -39,14 +39,16 @@ fn misspelt_fields_are_refused_by_name() {
 #[test]
 fn every_field_of_the_commented_file_is_known() {
     let file = fs::read_to_string("examples/gateway/gateway.toml").unwrap();
-    // As it is; and with everything that is commented out, but for the two other ways to give a price.
+    // As it is; and with everything that is commented out, but for other ways to say the same.
+    const ALTERNATIVES: [&str; 7] =
+        ["price = ", "free = ", "bind_body = ", "url_env = ", "url = \"postgres", "capacity = ", "token_file = "];
     settings(&file).map(drop).unwrap();
     let is_field =
         |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
     let all: Vec<_> = file
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some("price = \"0.50\"" | "free = true" | "bind_body = true") => line,
+            Some(field) if ALTERNATIVES.iter().any(|name| field.starts_with(name)) => line,
             Some(field) if is_field(field) => field,
             _ => line,
         })
@@ -56,9 +58,10 @@ fn every_field_of_the_commented_file_is_known() {
         ("STRIPE_NETWORK_ID", "profile_test_1MqDcVKA5fEO2tZv"),
         ("ANTHROPIC_API_KEY", "a"),
         ("OPENAI_API_KEY", "b"),
+        ("MY_ADMIN_TOKEN", ADMIN_TOKEN),
     ];
     let settings = settings_with(&all.join("\n"), &environment).unwrap();
-    app(settings, KeyRing::new([7; 32]).unwrap()).map(drop).unwrap();
+    app(settings, opened()).map(drop).unwrap();
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn prices_that_nobody_can_pay_are_found_at_the_start() {
     for (field, price) in [("price", "price = \"0.10\""), ("price_by_model.a", "price_by_model = { a = \"0.10\" }")] {
         let toml = format!("[rails.stripe]\n[[routes]]\npath = \"/x\"\n{price}\n");
         let settings = settings_with(&toml, &environment).unwrap();
-        let error = app(settings, KeyRing::new([7; 32]).unwrap()).err().expect("refused").to_string();
+        let error = app(settings, opened()).err().expect("refused").to_string();
         assert!(error.contains(&format!("routes[0].{field}: ")), "{error}");
     }
 }

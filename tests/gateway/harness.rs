@@ -12,7 +12,7 @@ use tokio::{
 use tower_mpp::{KeyRing, method::SandboxKey};
 
 use crate::{
-    gateway::{App, Environment, Settings, app},
+    gateway::{Environment, Opened, Settings, app, common::journal::Journal},
     programs::{Running, command, run},
     stripe,
     support::{self, Answer, Server},
@@ -45,14 +45,23 @@ pub async fn gateway(upstream: SocketAddr, routes: &str) -> Server {
     gateway_with(&format!("[upstream]\nurl = \"http://{upstream}/base\"\n"), routes).await
 }
 
+/// A key and a journal in memory, and no operator.
+pub fn opened() -> Opened {
+    Opened { keys: KeyRing::new(support::KEY).unwrap(), journal: Journal::in_memory(1000), admin: None }
+}
+
 pub async fn gateway_with(upstream: &str, routes: &str) -> Server {
+    gateway_of(upstream, routes, opened()).await
+}
+
+/// The same, with what was opened for it.
+pub async fn gateway_of(upstream: &str, routes: &str, opened: Opened) -> Server {
     let realm = if upstream.contains("realm = ") { "" } else { "realm = \"127.0.0.1\"\n" };
     let toml = format!("{realm}rails.sandbox = true\n{upstream}\n{routes}");
     let environment =
         [("MPP_SECRET_KEY", support::KEY), ("UPSTREAM_KEY", "sk-upstream"), ("STRIPE", stripe::SECRET_KEY)];
     let settings = settings_with(&toml, &environment).unwrap();
-    let App { router, .. } = app(settings, KeyRing::new(support::KEY).unwrap()).unwrap();
-    Server::start(router).await
+    Server::start(app(settings, opened).unwrap().router).await
 }
 
 /// An upstream in this process.
@@ -117,6 +126,18 @@ impl Gateway {
     /// With the default configuration, but a port of its own.
     pub async fn start() -> Self {
         Self::start_with(tempfile::tempdir().unwrap(), &[]).await
+    }
+
+    /// With a configuration file, in a folder where it finds what another one has left.
+    pub async fn configured(folder: TempDir, toml: &str, variables: &[(&str, &str)]) -> Self {
+        fs::write(folder.path().join("gateway.toml"), toml).unwrap();
+        let file = ("GATEWAY_CONFIG", "gateway.toml");
+        Self::start_with(folder, &[&[file], variables].concat()).await
+    }
+
+    /// A client for it.
+    pub fn client(&self) -> Server {
+        Server::at(self.address)
     }
 
     /// In a folder, where it finds what another one has left there.

@@ -11,6 +11,7 @@ mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod agent;
 mod config;
 mod harness;
