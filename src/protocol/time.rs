@@ -42,6 +42,15 @@ impl Timestamp {
         i64::try_from(self.0.as_nanosecond().div_euclid(1_000_000)).unwrap_or(i64::MAX)
     }
 
+    /// Milliseconds since the Unix epoch, rounded towards the future: what ends there does not end early.
+    pub(crate) fn unix_millis_ceil(self) -> i64 {
+        let millis = self.unix_millis();
+        match Self::from_unix_millis(millis) {
+            Some(floor) if floor < self => millis.saturating_add(1),
+            _ => millis,
+        }
+    }
+
     /// This instant without its fraction of a second.
     #[must_use]
     pub fn truncated(self) -> Self {

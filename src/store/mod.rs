@@ -10,6 +10,8 @@ mod entry;
 mod error;
 mod memory;
 mod memory_answers;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod row;
 
 use std::sync::Arc;
 

@@ -72,7 +72,7 @@ impl Open {
 
     /// When the entry may be forgotten if it has ended: not while its end can be taken back.
     fn forget_at(&self) -> Millis {
-        ceil_millis(self.keep_until.max(self.lease_until))
+        self.keep_until.max(self.lease_until).unix_millis_ceil()
     }
 }
 
@@ -146,7 +146,7 @@ impl Entry {
     /// When its row is due.
     pub(super) fn due(&self) -> Millis {
         match &self.open {
-            Some(open) if !self.is_open() => ceil_millis(open.lease_until),
+            Some(open) if !self.is_open() => open.lease_until.unix_millis_ceil(),
             _ => NEVER,
         }
     }
@@ -221,14 +221,5 @@ impl Claimant {
 impl Row for Claimant {
     fn key(&self) -> &[u8; 32] {
         self.key.as_bytes()
-    }
-}
-
-/// Milliseconds since the Unix epoch, rounded towards the future: nothing is forgotten early.
-fn ceil_millis(instant: Timestamp) -> Millis {
-    let millis = instant.unix_millis();
-    match Timestamp::from_unix_millis(millis) {
-        Some(floor) if floor < instant => millis.saturating_add(1),
-        _ => millis,
     }
 }
