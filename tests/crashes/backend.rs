@@ -5,30 +5,75 @@ use std::{env, path::Path, sync::Arc};
 use tokio::sync::{Mutex, MutexGuard};
 use tower_mpp::store::NonceStore;
 
-use crate::journal::Location;
+use crate::{journal::Location, postgres::Postgres, redis_server::Redis};
 
-/// A journal that outlives gateways, and what it needs to do so.
+/// A journal that outlives gateways, and the server that it needs for that.
 pub enum Backend {
-    /// For a dry run: it does not outlive anything.
+    /// For a dry run: it outlives nothing.
     Memory,
+    Sqlite,
+    Postgres {
+        server: Postgres,
+        url: String,
+    },
+    Redis {
+        server: Redis,
+    },
 }
 
 impl Backend {
-    /// As the configuration says it, for a gateway in this folder.
-    pub fn location(&self, _folder: &Path) -> String {
+    pub async fn postgres() -> Self {
+        let server = Postgres::start().await;
+        let url = server.fresh_database().await;
+        Self::Postgres { server, url }
+    }
+
+    /// With every step on the disk before it is answered.
+    pub async fn redis() -> Self {
+        Self::Redis { server: Redis::start().await }
+    }
+
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::Memory => "memory".to_owned(),
+            Self::Memory => "memory",
+            Self::Sqlite => "SQLite",
+            Self::Postgres { .. } => "PostgreSQL",
+            Self::Redis { .. } => "Redis",
         }
     }
 
-    /// Whether a killed gateway leaves anything behind.
-    pub fn outlives(&self) -> bool {
-        !matches!(self, Self::Memory)
+    /// As the configuration says it, for a gateway in this folder.
+    pub fn location(&self, folder: &Path) -> String {
+        match self {
+            Self::Memory => "memory".to_owned(),
+            Self::Sqlite => format!("sqlite:{}", folder.join("payments.db").display()),
+            Self::Postgres { url, .. } => url.clone(),
+            Self::Redis { server } => server.url(),
+        }
     }
 
-    /// The journal, without a gateway. Nobody else may have it open.
+    /// Restarts the server, in order or after a crash.
+    pub async fn restart(&self, crash: bool) {
+        match self {
+            Self::Memory | Self::Sqlite => {}
+            Self::Postgres { server, .. } => {
+                if crash {
+                    server.kill().await;
+                }
+                server.restart().await;
+            }
+            Self::Redis { server } => {
+                if crash {
+                    server.kill().await;
+                }
+                server.restart().await;
+            }
+        }
+    }
+
+    /// The journal, without a gateway: none is running any more.
     pub async fn open(&self, folder: &Path) -> Option<Arc<dyn NonceStore>> {
-        if !self.outlives() {
+        if matches!(self, Self::Memory) {
             return None;
         }
         let location = Location::parse(&self.location(folder)).unwrap();

@@ -7,8 +7,12 @@
 #[path = "../../examples/common/journal.rs"]
 #[allow(dead_code, reason = "only opened here")]
 mod journal;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/programs.rs"]
 mod programs;
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]
@@ -17,6 +21,7 @@ mod support;
 mod backend;
 mod books;
 mod client;
+mod crowd;
 mod kills;
 mod replicas;
 mod shop;

@@ -97,15 +97,15 @@ async fn make(made: Made, request: Request) -> Result<Response, StatusCode> {
 
 /// A gateway that is killed and comes back, on another port each time.
 pub struct Gateway {
-    folder: Arc<tempfile::TempDir>,
+    folder: tempfile::TempDir,
     store: String,
     address: watch::Sender<Option<SocketAddr>>,
     running: Option<Running>,
 }
 
 impl Gateway {
-    /// Starts one in a folder, which several may share.
-    pub async fn start(folder: Arc<tempfile::TempDir>, shop: &Shop, store: String) -> Self {
+    /// Starts one in a folder.
+    pub async fn start(folder: tempfile::TempDir, shop: &Shop, store: String) -> Self {
         fs::write(folder.path().join("gateway.toml"), shop.configuration()).unwrap();
         let mut gateway = Self { folder, store, address: watch::Sender::new(None), running: None };
         gateway.restart().await;
