@@ -16,7 +16,6 @@ use crate::{
 
 /// What became of a refund that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum RefundStatus {
     /// The money was given back, now or before.
     Refunded,
