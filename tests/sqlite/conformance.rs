@@ -7,74 +7,82 @@ use tower_mpp::{
     store::{AnswerStore, NonceStore, SqliteNonceStore},
 };
 
-use crate::bench::Folder;
+use crate::home::Home;
 
-/// A store that takes its folder with it when it goes.
-async fn store() -> SqliteNonceStore {
-    Folder::leaked().open().await
+/// What makes something of a fresh file, again and again.
+macro_rules! each {
+    ($home:ident => $make:expr) => {{
+        let home = Home::new();
+        move || {
+            let $home = home.clone();
+            async move { $make }
+        }
+    }};
 }
 
-async fn small() -> SqliteNonceStore {
-    SqliteNonceStore::builder(Folder::leaked().path()).max_answer_bytes(100_000).open().await.unwrap()
+async fn small(home: Home) -> SqliteNonceStore {
+    SqliteNonceStore::builder(home.path()).max_answer_bytes(100_000).open().await.unwrap()
 }
 
-async fn replicas() -> nonce_store::Replicas<SqliteNonceStore> {
-    let folder = Folder::leaked();
-    nonce_store::Replicas::new(folder.open().await, folder.open().await)
+/// Two handles of one file.
+async fn replicas(home: Home, max_answer_bytes: u64) -> nonce_store::Replicas<SqliteNonceStore> {
+    let builder = SqliteNonceStore::builder(home.path()).max_answer_bytes(max_answer_bytes);
+    nonce_store::Replicas::new(builder.clone().open().await.unwrap(), builder.open().await.unwrap())
 }
 
 #[tokio::test]
 async fn payments_keep_the_laws() {
-    nonce_store::Suite::new(store).assert().await;
+    nonce_store::Suite::new(each!(home => home.store().await)).assert().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payments_keep_the_laws_on_threads() {
-    nonce_store::Suite::new(store).assert().await;
+    nonce_store::Suite::new(each!(home => home.store().await)).assert().await;
 }
 
 #[tokio::test]
 async fn boxed_payments_keep_the_laws() {
-    nonce_store::Suite::new(|| async { Box::new(store().await) as Box<dyn NonceStore> }).assert().await;
+    nonce_store::Suite::new(each!(home => Box::new(home.store().await) as Box<dyn NonceStore>)).assert().await;
 }
 
 #[tokio::test]
 async fn shared_payments_keep_the_laws() {
-    nonce_store::Suite::new(|| async { Arc::new(store().await) as Arc<dyn NonceStore> }).assert().await;
+    nonce_store::Suite::new(each!(home => Arc::new(home.store().await) as Arc<dyn NonceStore>)).assert().await;
 }
 
 #[tokio::test]
 async fn payments_of_two_handles_keep_the_laws() {
-    nonce_store::Suite::new(replicas).assert().await;
+    nonce_store::Suite::new(each!(home => replicas(home, 1 << 30).await)).assert().await;
 }
 
 #[tokio::test]
 async fn answers_keep_the_laws() {
-    answer_store::Suite::new(store).bounded(small).assert().await;
+    answer_store::Suite::new(each!(home => home.store().await))
+        .bounded(each!(home => small(home).await))
+        .assert()
+        .await;
 }
 
 #[tokio::test]
 async fn boxed_answers_keep_the_laws() {
-    answer_store::Suite::new(|| async { Box::new(store().await) as Box<dyn AnswerStore> })
-        .bounded(|| async { Box::new(small().await) as Box<dyn AnswerStore> })
+    answer_store::Suite::new(each!(home => Box::new(home.store().await) as Box<dyn AnswerStore>))
+        .bounded(each!(home => Box::new(small(home).await) as Box<dyn AnswerStore>))
         .assert()
         .await;
 }
 
 #[tokio::test]
 async fn shared_answers_keep_the_laws() {
-    answer_store::Suite::new(|| async { Arc::new(store().await) as Arc<dyn AnswerStore> })
-        .bounded(|| async { Arc::new(small().await) as Arc<dyn AnswerStore> })
+    answer_store::Suite::new(each!(home => Arc::new(home.store().await) as Arc<dyn AnswerStore>))
+        .bounded(each!(home => Arc::new(small(home).await) as Arc<dyn AnswerStore>))
         .assert()
         .await;
 }
 
 #[tokio::test]
 async fn answers_of_two_handles_keep_the_laws() {
-    let small = || async {
-        let folder = Folder::leaked();
-        let open = || SqliteNonceStore::builder(folder.path()).max_answer_bytes(100_000).open();
-        answer_store::Replicas::new(open().await.unwrap(), open().await.unwrap())
-    };
-    answer_store::Suite::new(replicas).bounded(small).assert().await;
+    answer_store::Suite::new(each!(home => replicas(home, 1 << 30).await))
+        .bounded(each!(home => replicas(home, 100_000).await))
+        .assert()
+        .await;
 }
