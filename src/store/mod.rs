@@ -12,6 +12,8 @@ mod memory;
 mod memory_answers;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use async_trait::async_trait;
 
 #[cfg(feature = "encrypted-answers")]
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteNonceStore, SqliteNonceStoreBuilder};
 pub use self::{
     answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
