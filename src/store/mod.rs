@@ -10,6 +10,8 @@ mod entry;
 mod error;
 mod memory;
 mod memory_answers;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod row;
 #[cfg(feature = "sqlite")]
@@ -21,6 +23,8 @@ use async_trait::async_trait;
 
 #[cfg(feature = "encrypted-answers")]
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresNonceStore, PostgresOptions};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteNonceStore, SqliteNonceStoreBuilder};
 pub use self::{
