@@ -10,6 +10,8 @@ mod entry;
 mod error;
 mod memory;
 mod memory_answers;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod row;
 
@@ -19,6 +21,8 @@ use async_trait::async_trait;
 
 #[cfg(feature = "encrypted-answers")]
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisNonceStore, RedisNonceStoreBuilder};
 pub use self::{
     answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
