@@ -12,6 +12,8 @@ mod memory;
 mod memory_answers;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod row;
 #[cfg(feature = "sqlite")]
@@ -25,6 +27,8 @@ use async_trait::async_trait;
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresNonceStore, PostgresOptions};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisNonceStore, RedisNonceStoreBuilder};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteNonceStore, SqliteNonceStoreBuilder};
 pub use self::{
