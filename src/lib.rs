@@ -13,13 +13,15 @@ mod layer;
 pub mod method;
 pub mod pricing;
 pub mod protocol;
+pub mod refund;
 pub mod store;
 mod trace;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
-        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PaymentOutcome, RefundFailed,
+        RefundStatus, Refusal, RefusalKind, ReplayAnswer, Sweeper, Swept, Unfulfilled, UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},

@@ -14,10 +14,14 @@ mod info;
 mod kept;
 mod mint;
 mod offer;
+mod outcome;
+mod refund;
 mod refusal;
 mod scope;
+mod sweep;
 mod tasks;
 mod transport;
+mod unfulfilled;
 
 pub(crate) use self::{
     answers::{Held, NotServed, idempotency_key, reused},
@@ -34,8 +38,12 @@ pub(crate) use self::{
 pub use self::{
     config::{ConfigError, MerchantBuilder, ReplayAnswer},
     info::PaymentInfo,
+    outcome::PaymentOutcome,
+    refund::{RefundFailed, RefundStatus},
     refusal::{Refusal, RefusalKind},
+    sweep::{Sweeper, Swept},
     transport::{HttpsPolicy, OverTls},
+    unfulfilled::{Unfulfilled, UnfulfilledState},
 };
 
 use std::{fmt, sync::Arc, time::Duration};

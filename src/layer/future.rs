@@ -22,9 +22,10 @@ use super::{
     route::{Admission, Gate, Route},
 };
 use crate::{
-    flow::{self, Delivery, NotServed, Offers, Refusal, RefusalKind, Step, events},
+    flow::{self, Delivery, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, Step, events},
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
+    store::StoreError,
     trace,
 };
 
@@ -196,7 +197,14 @@ where
                     // On an error the delivery is given up by dropping it.
                     let response = result?;
                     let end = end_of(&response, *head_only);
-                    let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
+                    let call = response.extensions().get().copied();
+                    let step = match end {
+                        End::Failed => delivery.fail(call, response.status()),
+                        End::Delivered | End::DeliveredWhole => {
+                            delivery.provider_call(call);
+                            delivery.commit()
+                        }
+                    };
                     State::Journal {
                         step,
                         delivery: Some(delivery),
@@ -206,7 +214,7 @@ where
                     }
                 }
                 StateProj::Journal { step, delivery, answer, end, route } => {
-                    let recorded = ready!(step.as_mut().poll(cx)).is_ok();
+                    let recorded = ready!(step.as_mut().poll(cx));
                     let (Some(delivery), Some(answer)) = (delivery.take(), answer.take()) else {
                         return Poll::Pending;
                     };
@@ -380,23 +388,24 @@ fn finish<B: Body>(
     mut response: Response<B>,
     end: End,
     mut delivery: Delivery,
-    recorded: bool,
+    recorded: Result<Option<PaymentOutcome>, StoreError>,
     route: &Route,
 ) -> Finished<B> {
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
             // Otherwise dropping the delivery tries again.
-            if recorded {
+            if recorded.is_ok() {
                 delivery.info().into_iter().for_each(events::undelivered);
                 delivery.end();
             }
-            render::failed(&mut response);
+            let outcome = recorded.ok().flatten();
+            render::failed(&mut response, outcome.unwrap_or(PaymentOutcome::Redeliverable));
             Finished::Answer(response.map(ResponseBody::inner))
         }
         // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping
         // the delivery gives the lease back.
-        End::Delivered | End::DeliveredWhole if !recorded => {
+        End::Delivered | End::DeliveredWhole if recorded.is_err() => {
             let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
             events::refused(&refusal);
             Finished::Answer(render::plain(refusal, settings).map(ResponseBody::own))
