@@ -2,7 +2,9 @@
 
 use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
-use tower_mpp::store::{AnswerStore, MemoryAnswerStore, MemoryNonceStore, NonceStore};
+use tower_mpp::store::{
+    AnswerStore, MemoryAnswerStore, MemoryNonceStore, NonceStore, PostgresNonceStore, RedisNonceStore, SqliteNonceStore,
+};
 use zeroize::Zeroizing;
 
 /// What the answers in memory may take.
@@ -106,9 +108,14 @@ impl Location {
             Self::Memory { capacity } => Journal::in_memory(*capacity),
             Self::Sqlite(path) => {
                 make_private(path).map_err(|error| unusable(&error))?;
-                return Err(unusable(&"this build has no such store yet"));
+                Journal::both(SqliteNonceStore::open(path).await.map_err(|error| unusable(&causes(&error)))?)
             }
-            Self::Postgres(_) | Self::Redis(_) => return Err(unusable(&"this build has no such store yet")),
+            Self::Postgres(Url(url)) => {
+                Journal::both(PostgresNonceStore::connect(url).await.map_err(|error| unusable(&causes(&error)))?)
+            }
+            Self::Redis(Url(url)) => {
+                Journal::both(RedisNonceStore::connect(url).await.map_err(|error| unusable(&causes(&error)))?)
+            }
         })
     }
 }
@@ -137,6 +144,12 @@ impl Journal {
     fn both(store: impl NonceStore + AnswerStore + Clone) -> Self {
         Self { payments: Arc::new(store.clone()), answers: Arc::new(store) }
     }
+}
+
+/// An error and what it came from, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let rest = std::iter::successors(error.source(), |error| error.source());
+    rest.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn is_remote(rest: &str) -> bool {
