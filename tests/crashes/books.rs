@@ -60,11 +60,12 @@ async fn listed(journal: &dyn NonceStore) -> Vec<ChallengeId> {
 }
 
 impl Books {
-    /// Compares them. Leases are over, and nobody is at work.
+    /// Compares them, with what the operator has `seen` as open as well. Leases are over, and nobody is at work.
     pub async fn balance(
         shop: &Shop,
         payments: &[Payment],
         journal: Option<&dyn NonceStore>,
+        seen: &[ChallengeId],
         trouble: Trouble,
     ) -> Self {
         let mut books = Self { payments: payments.len(), ..Self::default() };
@@ -93,6 +94,11 @@ impl Books {
             if let Some(entry) = entry {
                 let is_listed = open.as_ref().is_some_and(|open| open.contains(&payment.id));
                 books.explain(payment, charge, refunded, is_listed, entry.as_ref(), trouble);
+                // Where nobody knows whether there was a charge, the sweeper may have found out since.
+                assert!(
+                    !is_listed || charge.is_none() || seen.contains(&payment.id),
+                    "the operator does not see it: {payment:?}"
+                );
             } else {
                 assert!(payment.answer.is_some(), "{payment:?}");
             }

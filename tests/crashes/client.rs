@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use http::{
     HeaderMap, HeaderValue, Request, StatusCode,
-    header::{AUTHORIZATION, DATE},
+    header::{AUTHORIZATION, DATE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::{
     client::legacy::{Client as Http, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -22,6 +22,7 @@ use tower_mpp::protocol::{ChallengeId, PAYMENT_RECEIPT, Receipt};
 
 use crate::{
     programs::{PATIENCE, soon},
+    shop::TOKEN,
     support::{challenge, id_of, pay_with},
 };
 
@@ -89,12 +90,55 @@ impl Client {
             assert!(Instant::now() < deadline, "it does not end: {payment:?}");
             pause().await;
         }
+        if payment.left && number % 20 == 7 {
+            self.complain(&payment).await;
+        }
         payment
+    }
+
+    /// Who left complains, and the operator gives the money back, if there was any.
+    async fn complain(&self, payment: &Payment) {
+        let path = format!("/admin/refunds/{}", payment.id);
+        let deadline = Instant::now() + 2 * PATIENCE;
+        while Instant::now() < deadline {
+            let request = Request::post(self.uri(0, &path).await).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+            match self.ask(request.body(Empty::new()).unwrap()).await {
+                Came::Whole(StatusCode::OK | StatusCode::NOT_FOUND, ..) => return,
+                // Nothing was charged, unless it is a matter of time.
+                Came::Whole(StatusCode::CONFLICT, headers, _) if !headers.contains_key(RETRY_AFTER) => return,
+                Came::Whole(StatusCode::ACCEPTED | StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE, ..) => {}
+                Came::Whole(status, _, body) => panic!("{status} {body:?} {payment:?}"),
+                Came::Broken(_) => {}
+            }
+            pause().await;
+        }
+        panic!("the operator cannot give it back: {payment:?}");
+    }
+
+    /// What the operator sees as open money.
+    pub async fn unfulfilled(&self) -> Vec<ChallengeId> {
+        let mut all: Vec<ChallengeId> = Vec::new();
+        loop {
+            let after = all.last().map(|last| format!("&after={last}")).unwrap_or_default();
+            let uri = self.uri(0, &format!("/admin/payments/unfulfilled?limit=7{after}")).await;
+            let request = Request::get(uri).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+            let Came::Whole(StatusCode::OK, _, body) = self.ask(request.body(Empty::new()).unwrap()).await else {
+                panic!("the operator sees nothing");
+            };
+            let page: Value = serde_json::from_slice(&body).unwrap();
+            let page = page["payments"].as_array().unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(
+                page.iter().map(|payment| payment["challenge_id"].as_str().unwrap().parse::<ChallengeId>().unwrap()),
+            );
+        }
     }
 
     async fn begin(&self, number: u32) -> Payment {
         let asked = loop {
-            match self.send(&self.gateways[number as usize % self.gateways.len()], number, None).await {
+            match self.send(number as usize % self.gateways.len(), number, None).await {
                 Came::Whole(StatusCode::PAYMENT_REQUIRED, headers, _) => break challenge(&headers),
                 Came::Whole(status, ..) => panic!("{status} without a credential"),
                 Came::Broken(_) => pause().await,
@@ -124,7 +168,7 @@ impl Client {
     /// Presents the credential at every gateway at once. Whether that was the end of it.
     pub async fn present(&self, payment: &mut Payment) -> bool {
         let Payment { number, ref credential, ref key, .. } = *payment;
-        let requests = self.gateways.iter().map(|gateway| self.send(gateway, number, Some((credential, key))));
+        let requests = (0..self.gateways.len()).map(|gateway| self.send(gateway, number, Some((credential, key))));
         let mut is_over = false;
         for came in join_all(requests).await {
             is_over |= payment.hears(came);
@@ -133,20 +177,23 @@ impl Client {
         is_over || payment.left
     }
 
-    async fn send(
-        &self,
-        gateway: &watch::Receiver<Option<SocketAddr>>,
-        number: u32,
-        paid: Option<(&HeaderValue, &Option<String>)>,
-    ) -> Came {
-        let mut gateway = gateway.clone();
-        let address = soon(gateway.wait_for(Option::is_some)).await.unwrap().unwrap();
-        let mut request = Request::get(format!("http://{address}/buy/{number}"));
+    async fn send(&self, gateway: usize, number: u32, paid: Option<(&HeaderValue, &Option<String>)>) -> Came {
+        let mut request = Request::get(self.uri(gateway, &format!("/buy/{number}")).await);
         if let Some((credential, key)) = paid {
             request = request.header(AUTHORIZATION, credential);
             request = key.iter().fold(request, |request, key| request.header("idempotency-key", key));
         }
-        let request = request.body(Empty::new()).unwrap();
+        self.ask(request.body(Empty::new()).unwrap()).await
+    }
+
+    /// Where something is, once its gateway is there.
+    async fn uri(&self, gateway: usize, path: &str) -> String {
+        let mut gateway = self.gateways[gateway].clone();
+        let address = soon(gateway.wait_for(Option::is_some)).await.unwrap().unwrap();
+        format!("http://{address}{path}")
+    }
+
+    async fn ask(&self, request: Request<Empty<Bytes>>) -> Came {
         timeout(PATIENCE, self.read(request)).await.expect("an answer, or none, but in time")
     }
 

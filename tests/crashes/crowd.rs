@@ -64,12 +64,13 @@ impl<'a> Crowd<'a> {
         join_all(paid.iter_mut().map(|payments| ask_again(&self.client, payments, trouble))).await;
         // Whoever has left, its lease is over now.
         sleep(LEASE).await;
+        let seen = self.client.unfulfilled().await;
         for gateway in &mut self.gateways {
             gateway.stop().await;
         }
         let journal = self.backend.open(self.gateways[0].folder()).await;
         let paid: Vec<Payment> = paid.into_iter().flatten().collect();
-        let books = Books::balance(&self.shop, &paid, journal.as_deref(), trouble).await;
+        let books = Books::balance(&self.shop, &paid, journal.as_deref(), &seen, trouble).await;
         println!("{}, {what}, {} s: {books}", self.backend.name(), self.begun.elapsed().as_secs());
         assert!(paid.len() >= self.plan.payments as usize && books.delivered > paid.len() / 2, "{books}");
         books
