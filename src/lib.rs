@@ -19,7 +19,8 @@ mod trace;
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
-        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, Refusal, RefusalKind, ReplayAnswer,
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PendingPayment, Refusal,
+        RefusalKind, ReplayAnswer, SettleTiming,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 
 use super::{
     Inner, PaymentInfo,
+    after::Pending,
     answers::Keeper,
     events,
     gate::{Settled, renew, store_step},
@@ -22,6 +23,8 @@ use crate::store::{End, Lease, Release, StoreError, StoreErrorKind};
 /// lease back, so that the same credential is delivered without a second charge.
 pub(crate) struct Delivery {
     settled: Option<Settled>,
+    /// The money has yet to be taken, and nothing is settled.
+    pub(super) pending: Option<Pending>,
     renewal: Option<Pin<Box<Sleep>>>,
     /// Keeps the answer for requests that come again.
     keeper: Option<Box<Keeper>>,
@@ -32,7 +35,12 @@ pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Sen
 
 impl Delivery {
     pub(super) fn new(settled: Settled) -> Self {
-        Self { settled: Some(settled), renewal: None, keeper: None }
+        Self { settled: Some(settled), pending: None, renewal: None, keeper: None }
+    }
+
+    /// A delivery for which the money has yet to be taken.
+    pub(super) fn pending(pending: Pending) -> Self {
+        Self { settled: None, pending: Some(pending), renewal: None, keeper: None }
     }
 
     pub(crate) fn info(&self) -> Option<&PaymentInfo> {
@@ -65,12 +73,13 @@ impl Delivery {
 
     /// Keeps the lease while the handler works. Called whenever the handler is not ready.
     pub(crate) fn poll_renewal(&mut self, cx: &mut Context<'_>) {
-        let Some(settled) = &self.settled else { return };
-        let pause = settled.merchant.settings.lease / 3;
+        let settled = self.settled.as_ref().map(|settled| (&settled.merchant, settled.lease));
+        let Some((owner, lease)) = settled.or_else(|| self.pending.as_ref()?.lease()) else { return };
+        let pause = owner.settings.lease / 3;
         let sleep = self.renewal.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
         while sleep.as_mut().poll(cx).is_ready() {
-            let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
-            drop(settled.merchant.tasks.spawn(async move { renew(&merchant, lease).await }));
+            let merchant = Arc::clone(owner);
+            drop(owner.tasks.spawn(async move { renew(&merchant, lease).await }));
             sleep.as_mut().reset(tokio::time::Instant::now() + pause);
         }
     }

@@ -21,6 +21,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PAGE_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'");
+const NOT_CHARGED: HeaderValue = HeaderValue::from_static("not-charged");
 const REDELIVERABLE: HeaderValue = HeaderValue::from_static("redeliverable");
 /// What scripts of other origins have to read to deal with this protocol and with x402.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -148,6 +149,14 @@ pub(super) fn paid<B>(response: &mut Response<B>, info: &PaymentInfo, settings: 
 pub(super) fn failed<B>(response: &mut Response<B>) {
     strip_payment_headers(response.headers_mut());
     response.headers_mut().insert(PAYMENT_OUTCOME, REDELIVERABLE);
+}
+
+/// Marks an answer whose handler failed before any money was taken; `certain` when none will be.
+pub(super) fn not_charged<B>(response: &mut Response<B>, certain: bool) {
+    strip_payment_headers(response.headers_mut());
+    if certain {
+        response.headers_mut().insert(PAYMENT_OUTCOME, NOT_CHARGED);
+    }
 }
 
 /// What the service behind us says about payments is not ours: a forged receipt, or a second bill for a
