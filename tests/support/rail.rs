@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,7 @@ struct State {
     attempts: AtomicUsize,
     yields: AtomicUsize,
     delay: Mutex<Duration>,
+    after: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +59,12 @@ impl TestRail {
     /// Makes settling take this long.
     pub fn delay(self, delay: Duration) -> Self {
         *self.state.delay.lock().expect("lock") = delay;
+        self
+    }
+
+    /// Can take the money after the handler too.
+    pub fn settling_after(self) -> Self {
+        self.state.after.store(true, Ordering::SeqCst);
         self
     }
 
@@ -91,6 +98,10 @@ impl PaymentMethod for TestRail {
 
     fn intent(&self) -> &Intent {
         &Intent::CHARGE
+    }
+
+    fn can_settle_after(&self) -> bool {
+        self.state.after.load(Ordering::SeqCst)
     }
 
     fn offer(&self, price: &Price) -> Option<OfferRequest> {
