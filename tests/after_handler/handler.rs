@@ -1,6 +1,11 @@
 //! What becomes of the payment while the handler works.
 
-use tower_mpp::{ConfigError, pricing::Prices, protocol::MethodId};
+use tower_mpp::{
+    ConfigError, KeyRing,
+    method::{Sandbox, SandboxKey},
+    pricing::Prices,
+    protocol::MethodId,
+};
 
 use super::*;
 
@@ -155,4 +160,34 @@ async fn a_rail_that_cannot_is_refused_at_start_up() {
     // A rail that this route does not offer is no obstacle.
     let prices = Prices::only(MethodId::new("other").unwrap(), price());
     assert!(merchant.charge(prices).unwrap().settle(SettleTiming::AfterHandler).is_ok());
+}
+
+#[tokio::test]
+async fn the_sandbox_takes_its_test_money_after_the_handler() {
+    let (sandbox, payer) = (Arc::new(Sandbox::new().opening_balance(&price())), SandboxKey::generate());
+    let merchant = Merchant::builder("127.0.0.1", KeyRing::new(KEY).unwrap())
+        .shared_method(sandbox.clone())
+        .nonce_store(MemoryNonceStore::single_process(10))
+        .test_mode(true)
+        .build()
+        .unwrap();
+    let (ledger, did) = (sandbox.clone(), payer.did());
+    let balance = move || ledger.balance(&did, price().currency()).unwrap().minor_units();
+    let (look, failed) = (balance.clone(), Arc::new(AtomicUsize::new(0)));
+    let handler = service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        let status = if failed.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 200 };
+        let response = Response::builder().status(status).body(Full::<Bytes>::from(look().to_string())).unwrap();
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let layer = merchant.charge(price()).unwrap().settle(SettleTiming::AfterHandler).unwrap();
+    let service = layer.layer(Handler::<_, _>::new(handler));
+    let paid = pay_sandbox(&ask(&service, get("/")).await, &payer);
+    let second = pay_sandbox(&ask(&service, get("/")).await, &payer);
+    for (credential, status, text, left) in [(&paid, 500, "100", 100), (&paid, 200, "100", 0)] {
+        let answer = call(&service, get_paid("/", credential)).await;
+        assert_eq!((answer.status.as_u16(), answer.text(), balance()), (status, text, left));
+    }
+    let broke = call(&service, get_paid("/", &second)).await;
+    broke.assert_challenged("payment-insufficient");
+    assert_eq!(balance(), 0);
 }
