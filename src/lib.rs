@@ -13,14 +13,16 @@ mod layer;
 pub mod method;
 pub mod pricing;
 pub mod protocol;
+pub mod refund;
 pub mod store;
 mod trace;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
-        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PendingPayment, Refusal,
-        RefusalKind, ReplayAnswer, SettleTiming,
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PaymentOutcome, PendingPayment,
+        RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming, Sweeper, Swept, Unfulfilled,
+        UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},

@@ -22,6 +22,18 @@ pub mod metric {
     pub const UNKNOWN: &str = "tower_mpp_unknown_total";
     /// Counter: faults of the merchant's side of a rail. Label `method`.
     pub const FAULTS: &str = "tower_mpp_faults_total";
+    /// Counter: payments that were given back. Labels `method` and `reason`, see
+    /// [`RefundReason::as_str`](crate::store::RefundReason::as_str).
+    pub const REFUNDED: &str = "tower_mpp_refunded_total";
+    /// Counter: refunds that the rail refused or could not do yet. Label `method`.
+    pub const REFUND_FAILURES: &str = "tower_mpp_refund_failures_total";
+    /// Counter: payments whose outcome was unknown and that the sweeper has found out about. Labels `method`
+    /// and `outcome`: `settled` or `not_charged`.
+    pub const RESOLVED: &str = "tower_mpp_resolved_total";
+    /// Counter: attempts to find out that were in vain. Label `method`.
+    pub const UNRESOLVED: &str = "tower_mpp_unresolved_total";
+    /// Counter: payments that nobody came for in time and that no rule gives back. Label `method`.
+    pub const UNFULFILLED: &str = "tower_mpp_unfulfilled_total";
     /// Counter: requests that were answered with what was kept for their `Idempotency-Key`.
     pub const ANSWERED_AGAIN: &str = "tower_mpp_answered_again_total";
     /// Counter: failed steps of the answer store. Label `step`.

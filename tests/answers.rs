@@ -355,7 +355,15 @@ async fn redelivery_outlives_the_challenge_by_the_grace_and_no_longer() {
     shop.clock.advance(Duration::from_secs(300 + 599));
     assert_eq!(shop.server.get_paid("/fail/500", &credential).await.status, 500);
     shop.clock.advance(Duration::from_secs(1));
-    shop.server.get_paid("/fail/500", &credential).await.assert_challenged("payment-expired");
+    // Who has paid is not asked to pay again, and told what became of the money.
+    let late = shop.server.get_paid("/fail/500", &credential).await;
+    assert_eq!((late.status.as_u16(), late.header("payment-outcome")), (403, Some("unfulfilled")));
+    late.assert_no_challenge();
+    assert_eq!(shop.rail.settlements(), 1);
+    // Who has not is.
+    let unpaid = shop.credential("/fail/500", &ok()).await;
+    shop.clock.advance(Duration::from_secs(300 + 600));
+    shop.server.get_paid("/fail/500", &unpaid).await.assert_challenged("payment-expired");
     assert_eq!(shop.rail.settlements(), 1);
 }
 

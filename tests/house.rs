@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A module of the crate, and those that it may use. `clock`, `key` and `trace` are for everybody.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("protocol", &[]),
     ("clock", &["protocol"]),
     ("key", &["protocol"]),
@@ -15,10 +15,11 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("pricing", &["protocol"]),
     ("method", &["protocol"]),
     ("store", &["protocol"]),
-    ("flow", &["protocol", "pricing", "method", "store"]),
-    ("layer", &["protocol", "pricing", "method", "store", "flow"]),
+    ("refund", &["protocol", "method", "store"]),
+    ("flow", &["protocol", "pricing", "method", "store", "refund"]),
+    ("layer", &["protocol", "pricing", "method", "store", "refund", "flow"]),
     ("conformance", &["protocol", "method", "store"]),
-    ("lib", &["protocol", "pricing", "method", "store", "flow", "layer"]),
+    ("lib", &["protocol", "pricing", "method", "store", "refund", "flow", "layer"]),
 ];
 
 /// What the root re-exports, and from where.

@@ -10,19 +10,20 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tower_mpp::{Merchant, protocol::ChallengeId, store::NonceStore};
+use tower_mpp::{Merchant, RefundFailed, RefundStatus, protocol::ChallengeId, store::NonceStore};
 
 use super::problem::Problem;
 
@@ -63,6 +64,8 @@ impl Token {
 pub(super) fn router(operated: Operated, token: Token) -> Router {
     Router::new()
         .route("/status", get(status))
+        .route("/payments/unfulfilled", get(unfulfilled))
+        .route("/refunds/{id}", post(refund))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
         .with_state(operated)
         .layer(middleware::from_fn(move |request, next| let_in(token, request, next)))
@@ -87,4 +90,66 @@ async fn status(State(Operated { merchant, payments, store }): State<Operated>) 
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({"in_flight": merchant.in_flight(), "store": {"kind": store, "healthy": healthy}});
     (status, Json(body)).into_response()
+}
+
+/// Which page.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    after: Option<ChallengeId>,
+    limit: Option<usize>,
+}
+
+/// What was paid and neither delivered nor given back.
+async fn unfulfilled(
+    State(Operated { merchant, .. }): State<Operated>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Response {
+    let page = page.ok().map(|Query(Page { after, limit })| (after, limit.unwrap_or(PAGE)));
+    let Some((after, limit)) = page.filter(|(_, limit)| (1..=LARGEST_PAGE).contains(limit)) else {
+        let wrong = "Write limit=1 to 1000, and after=ID with an id of the list.";
+        return Problem::new(StatusCode::BAD_REQUEST, wrong).into_response();
+    };
+    match merchant.unfulfilled(after, limit).await {
+        Ok(payments) => Json(json!({"payments": payments})).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the list of unfulfilled payments cannot be read");
+            unavailable("The journal cannot be read at the moment.")
+        }
+    }
+}
+
+/// Gives the money of a payment back.
+async fn refund(State(Operated { merchant, .. }): State<Operated>, Path(id): Path<String>) -> Response {
+    let no_such = || Problem::new(StatusCode::NOT_FOUND, "There is no such payment in the journal.").into_response();
+    let Ok(id) = id.parse::<ChallengeId>() else { return no_such() };
+    let answer = |status, text| (status, Json(json!({"challenge_id": id, "status": text}))).into_response();
+    let problem = |status, detail| Problem::new(status, detail).into_response();
+    match merchant.refund(id).await {
+        Ok(RefundStatus::Refunded) => answer(StatusCode::OK, "refunded"),
+        Ok(RefundStatus::Pending) => answer(StatusCode::ACCEPTED, "pending"),
+        Err(RefundFailed::NotFound) => no_such(),
+        Err(RefundFailed::InProgress) => {
+            let mut response = problem(StatusCode::CONFLICT, "The payment is at work. Try again.");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        Err(RefundFailed::NotCharged) => problem(StatusCode::CONFLICT, "Nothing was charged for this challenge."),
+        Err(RefundFailed::Forgotten) => {
+            problem(StatusCode::GONE, "It was delivered, and the journal does not remember what to give back.")
+        }
+        Err(RefundFailed::Refused) => {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "The payment method refuses to give the money back.")
+        }
+        Err(error) => {
+            tracing::error!(challenge_id = %id, %error, "a refund that the operator asked for failed");
+            unavailable("It is not known how far it came. Try again.")
+        }
+    }
+}
+
+fn unavailable(detail: &'static str) -> Response {
+    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
 }

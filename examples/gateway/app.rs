@@ -43,7 +43,7 @@ pub(crate) struct Opened {
 
 /// Builds the gateway. Whatever can be wrong is found here.
 pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std::error::Error>> {
-    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, .. } = settings;
+    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, refunds, .. } = settings;
     let Settings { journal: location, sandbox, stripe, upstream, routes, .. } = settings;
     let Opened { keys, journal, admin } = opened;
     let test_mode = sandbox || stripe.as_ref().is_some_and(tower_mpp::method::PaymentMethod::is_test);
@@ -52,6 +52,7 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
         .challenge_ttl(challenge_ttl)
         .redelivery_grace(redelivery_grace)
         .lease(lease)
+        .refunds(refunds)
         .nonce_store(Arc::clone(&journal.payments))
         .answer_store(journal.answers)
         .expose_headers_to_browsers(cors.is_some());

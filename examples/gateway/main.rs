@@ -23,7 +23,7 @@
 //! journalled first. The exit status is then 0, or 3 when that took longer than `shutdown_secs`; what is
 //! left is named on standard error. A second signal ends it at once, with 130.
 
-use std::{error::Error, io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{error::Error, io::IsTerminal as _, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -124,6 +124,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings::load(config.as_deref(), environment)?;
     let greeting = Greeting::new(&settings);
     let listen = settings.listen;
+    // Well before the next one may take over what this one has left.
+    let sweep_every = (settings.lease / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
     let limits = Limits { shutdown: settings.shutdown, ..Limits::default() };
     if arguments.check {
         let routes = settings.routes.len();
@@ -146,7 +148,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let payments = Arc::clone(&journal.payments);
     let App { router, merchant } = app(settings, Opened { keys, journal, admin })?;
 
-    let shutdown = shutdown_signal()?;
+    let signal = shutdown_signal()?;
+    // What it has begun at shutdown is finished with the rest.
+    let sweeper = tokio::spawn(merchant.sweeper().every(sweep_every).run());
+    let shutdown = async move {
+        signal.await;
+        sweeper.abort();
+    };
     greeting.print(listener.local_addr()?);
     let left = serve(listener, router, std::slice::from_ref(&merchant), limits, shutdown).await;
     leftover::report(&*payments, left).await;

@@ -12,6 +12,7 @@ use tower_mpp::{
     HttpsPolicy, KeyRing,
     method::{PaymentMethod as _, stripe},
     protocol::Realm,
+    refund::RefundPolicy,
 };
 use zeroize::Zeroizing;
 
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) redelivery_grace: Duration,
     pub(crate) lease: Duration,
     pub(crate) shutdown: Duration,
+    /// When money is given back unasked.
+    pub(crate) refunds: RefundPolicy,
     /// Where payments are remembered.
     pub(crate) journal: Location,
     /// The folder of the journal when it is ours: nobody else may enter it.
@@ -197,6 +200,7 @@ impl Settings {
             )?,
             lease: place.seconds("lease_secs", file.lease_secs, MINUTE, DAY)?,
             shutdown: place.seconds("shutdown_secs", file.shutdown_secs, 30, DAY)?,
+            refunds: refunds(file.refunds.unwrap_or_default()),
             journal,
             journal_folder,
             admin,
@@ -206,6 +210,16 @@ impl Settings {
             routes: routes::check(place, file.routes, currency, body_limit, has_admin)?,
         })
     }
+}
+
+fn refunds(rules: config::Refunds) -> RefundPolicy {
+    RefundPolicy::off()
+        .refund_if_payment_succeeds_but_no_provider_call_starts(
+            rules.refund_if_payment_succeeds_but_no_provider_call_starts,
+        )
+        .refund_if_provider_timeout_before_first_token(rules.refund_if_provider_timeout_before_first_token)
+        .no_refund_after_successful_stream_start(rules.no_refund_after_successful_stream_start)
+        .no_refund_after_side_effecting_tool_success(rules.no_refund_after_side_effecting_tool_success)
 }
 
 /// Off unless it is asked for.

@@ -9,7 +9,7 @@ use super::{
     ConfigError, Delivery, Inner, NotServed, OfferBook, PaymentInfo, Refusal, RefusalKind,
     bind::Bound,
     events,
-    gate::{Gate, deliver, store_step},
+    gate::{Gate, deliver, keeping, store_step},
     tasks::{Detached, InFlight, within},
 };
 use crate::{
@@ -205,7 +205,7 @@ impl Pending {
         let settlement = {
             let gate = Gate::new(&merchant, &scope, &bound, SettleTiming::AfterHandler);
             let work = pin!(gate.capture(lease, &authorization, attempt));
-            gate.keeping(lease, work).await.map_err(|refusal| refusal.of(bound.payment.id))?
+            keeping(&merchant, lease, work).await.map_err(|refusal| refusal.of(bound.payment.id))?
         };
         deliver(merchant, &bound, lease, settlement, false, in_flight, started).await
     }
@@ -216,7 +216,7 @@ impl Parts {
     async fn try_call_off(&self) -> Result<(), StoreError> {
         let gate = Gate::new(&self.merchant, &self.scope, &self.bound, SettleTiming::AfterHandler);
         let work = pin!(gate.call_off(self.lease, &self.authorization));
-        gate.keeping(self.lease, work).await
+        keeping(&self.merchant, self.lease, work).await
     }
 
     /// The same, more than once. What cannot be given up ends with its lease, and the same credential then

@@ -17,7 +17,8 @@ pub(crate) struct Bound {
     pub(super) checked: Checked,
     /// The challenge has expired: only money that has moved before can still be redeemed.
     pub(super) expired: bool,
-    /// It cannot be redeemed any more at all. Only an answer that was kept can still be given again.
+    /// It cannot be redeemed any more at all. Only an answer that was kept can still be given again, and
+    /// what became of the money be told.
     pub(super) too_late: bool,
     /// The request came with an `Idempotency-Key`. Boxed: most come without.
     pub(super) asked: Option<Box<Asked>>,
@@ -36,14 +37,9 @@ impl Bound {
     pub(crate) fn ask(&mut self, key: &[u8], scope: &str, digest: Option<&ContentDigest>) {
         self.asked = Some(Box::new(Asked::new(self, key, scope, digest)));
     }
-
-    /// Refuses what came too late, unless its answer may have been kept.
-    pub(crate) fn in_time(self) -> Result<Self, Refusal> {
-        if self.too_late && self.asked.is_none() { Err(too_late(self.payment.id)) } else { Ok(self) }
-    }
 }
 
-/// The journal is not asked any more, so nothing is said about what was charged before.
+/// The journal knows nothing of it (any more), so nothing is said about what was charged before.
 pub(super) fn too_late(id: ChallengeId) -> Refusal {
     let detail = "The challenge expired too long ago to be redeemed.";
     Refusal::detailed(RefusalKind::PaymentExpired, detail).of(id)

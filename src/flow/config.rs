@@ -7,6 +7,7 @@ use crate::{
     Clock, KeyRing, SystemClock,
     method::PaymentMethod,
     protocol::{InvalidName, MethodId, Realm},
+    refund::RefundPolicy,
     store::{AnswerStore, NonceStore},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) answer_limit: usize,
     pub(crate) answer_ttl: Duration,
     pub(crate) replay_answer: ReplayAnswer,
+    pub(crate) refunds: RefundPolicy,
     pub(crate) expose_headers: bool,
     pub(crate) https: Option<HttpsPolicy>,
 }
@@ -132,6 +134,7 @@ impl MerchantBuilder {
                 answer_limit: 1024 * 1024,
                 answer_ttl: Duration::from_secs(24 * 60 * 60),
                 replay_answer: ReplayAnswer::default(),
+                refunds: RefundPolicy::off(),
                 expose_headers: false,
                 https: None,
             },
@@ -258,6 +261,13 @@ impl MerchantBuilder {
     /// How a credential that was delivered before is answered.
     pub fn replay_answer(mut self, answer: ReplayAnswer) -> Self {
         self.settings.replay_answer = answer;
+        self
+    }
+
+    /// When money that was paid for nothing is given back unasked: never, by default. See
+    /// [`RefundPolicy`]; [`Merchant::refund`] works with any.
+    pub fn refunds(mut self, policy: RefundPolicy) -> Self {
+        self.settings.refunds = policy;
         self
     }
 

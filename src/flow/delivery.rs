@@ -1,23 +1,29 @@
 //! Delivery: what becomes of settled money while the handler works and its answer leaves.
 
 use std::{
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::time::Sleep;
 
 use super::{
-    Inner, PaymentInfo,
+    Inner, PaymentInfo, PaymentOutcome,
     after::Pending,
     answers::Keeper,
     events,
     gate::{Settled, renew, store_step},
+    refund::{self, Owed, let_go},
+    tasks::within,
 };
-use crate::store::{End, Lease, Release, StoreError, StoreErrorKind};
+use crate::{
+    refund::{ProviderCall, Verdict},
+    store::{End, EntryState, Lease, Release, StoreError, StoreErrorKind, Take, Taken},
+};
 
 /// Settled money on its way to an answer. Dropped before the answer has begun to leave, it gives the
 /// lease back, so that the same credential is delivered without a second charge.
@@ -28,19 +34,27 @@ pub(crate) struct Delivery {
     renewal: Option<Pin<Box<Sleep>>>,
     /// Keeps the answer for requests that come again.
     keeper: Option<Box<Keeper>>,
+    /// What the service says about its provider, as long as its body may still fail.
+    call: Option<ProviderCall>,
+    /// The body has failed.
+    broken: bool,
 }
 
-/// A step of the journal at the end of a request.
-pub(crate) type Step = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+/// A step of the journal at the end of a request. What it answers is what became of the money where
+/// nothing was delivered.
+pub(crate) type Step = Pin<Box<dyn Future<Output = Result<Option<PaymentOutcome>, StoreError>> + Send>>;
+
+/// How long an answer waits for a refund before it says that it is on its way.
+const REFUND_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Delivery {
     pub(super) fn new(settled: Settled) -> Self {
-        Self { settled: Some(settled), pending: None, renewal: None, keeper: None }
+        Self { settled: Some(settled), pending: None, renewal: None, keeper: None, call: None, broken: false }
     }
 
     /// A delivery for which the money has yet to be taken.
     pub(super) fn pending(pending: Pending) -> Self {
-        Self { settled: None, pending: Some(pending), renewal: None, keeper: None }
+        Self { settled: None, pending: Some(pending), renewal: None, keeper: None, call: None, broken: false }
     }
 
     pub(crate) fn info(&self) -> Option<&PaymentInfo> {
@@ -86,30 +100,55 @@ impl Delivery {
 
     /// Records the delivery, before the answer begins to leave.
     pub(crate) fn commit(&self) -> Step {
-        self.step(|merchant, lease| async move {
+        let Some(settled) = &self.settled else { return Box::pin(ready(Ok(None))) };
+        let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
+        Box::pin(async move {
             store_step(&merchant, merchant.store.commit(lease, End::Delivered))
                 .await
+                .map(|()| None)
                 .inspect_err(|error| events::journal_failed("commit", error, None))
         })
     }
 
-    /// Records that the handler failed: the credential is good again, at once.
-    pub(crate) fn fail(&mut self) -> Step {
-        let keeper = self.keeper.take();
-        self.step(|merchant, lease| async move {
-            give_up(keeper).await;
-            undelivered(merchant, lease).await
-        })
+    /// What the service says about its provider, for the case that its body fails.
+    pub(crate) fn provider_call(&mut self, call: Option<ProviderCall>) {
+        self.call = call;
     }
 
-    fn step<F>(&self, step: impl FnOnce(Arc<Inner>, Lease) -> F) -> Step
-    where
-        F: Future<Output = Result<(), StoreError>> + Send + 'static,
-    {
-        match &self.settled {
-            Some(settled) => Box::pin(step(Arc::clone(&settled.merchant), settled.lease)),
-            None => Box::pin(std::future::ready(Ok(()))),
+    /// The body has failed. What has left of it was delivered.
+    pub(crate) fn broke_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// Records that the handler failed, and does with the money what the rules say.
+    pub(crate) fn fail(&mut self, call: Option<ProviderCall>, status: StatusCode) -> Step {
+        let Some(settled) = &self.settled else { return Box::pin(ready(Ok(None))) };
+        let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
+        let verdict = merchant.settings.refunds.of_answer(call, status);
+        let keeper = self.keeper.take();
+        if verdict == Verdict::Redeliver {
+            return Box::pin(async move {
+                give_up(keeper).await;
+                undelivered(&merchant, lease).await?;
+                Ok(Some(PaymentOutcome::Redeliverable))
+            });
         }
+        // From here on it does not depend on anybody who waits for the answer.
+        let Some(settled) = self.settled.take() else { return Box::pin(ready(Ok(None))) };
+        self.end();
+        let work = async move {
+            give_up(keeper).await;
+            end_by(settled, verdict).await
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Box::pin(async move { Ok(Some(work.await)) });
+        }
+        let mut task = merchant.tasks.spawn(work);
+        Box::pin(async move {
+            // A rail that panics or takes its time: the journal says that the money is to be given back.
+            let outcome = within(REFUND_PATIENCE, &mut task).await;
+            Ok(Some(outcome.and_then(Result::ok).unwrap_or(PaymentOutcome::RefundPending)))
+        })
     }
 
     /// The journal is up to date, whatever happens to the connection from now on.
@@ -123,12 +162,19 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Settled { merchant, lease, info, in_flight }) = self.settled.take() {
             let keeper = self.keeper.take();
+            let verdict = match self.broken {
+                true => merchant.settings.refunds.of_body(self.call),
+                false => Verdict::Redeliver,
+            };
             events::undelivered(&info);
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
                 give_up(keeper).await;
-                give_back(merchant, lease).await;
+                give_back(&merchant, lease).await;
+                if verdict != Verdict::Redeliver {
+                    end_taken_back(&merchant, &info, verdict).await;
+                }
             });
         }
     }
@@ -145,17 +191,74 @@ async fn release(merchant: &Inner, lease: Lease) -> Result<(), StoreError> {
     store_step(merchant, merchant.store.release(lease, Release::Undelivered)).await
 }
 
-async fn undelivered(merchant: Arc<Inner>, lease: Lease) -> Result<(), StoreError> {
-    release(&merchant, lease).await.inspect_err(|error| events::journal_failed("release", error, None))
+async fn undelivered(merchant: &Inner, lease: Lease) -> Result<(), StoreError> {
+    release(merchant, lease).await.inspect_err(|error| events::journal_failed("release", error, None))
+}
+
+/// Does what the rules say with money behind a failed answer. Where the journal cannot follow, the money
+/// stays where it is, as if there were no rules.
+async fn end_by(settled: Settled, verdict: Verdict) -> PaymentOutcome {
+    let Settled { merchant, lease, info, in_flight: _in_flight } = settled;
+    events::undelivered(&info);
+    match apply(&merchant, lease, &info, verdict).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            give_back(&merchant, lease).await;
+            PaymentOutcome::Redeliverable
+        }
+    }
+}
+
+async fn apply(
+    merchant: &Inner,
+    lease: Lease,
+    info: &PaymentInfo,
+    verdict: Verdict,
+) -> Result<PaymentOutcome, StoreError> {
+    let reason = match verdict {
+        Verdict::Refund(reason) => reason,
+        Verdict::Keep => {
+            let_go(merchant, "release", || merchant.store.release(lease, Release::NotRefundable)).await?;
+            return Ok(PaymentOutcome::Redeliverable);
+        }
+        Verdict::Redeliver => {
+            let_go(merchant, "release", || merchant.store.release(lease, Release::Undelivered)).await?;
+            return Ok(PaymentOutcome::Redeliverable);
+        }
+    };
+    let owed = Owed {
+        lease,
+        method: info.method(),
+        intent: info.intent(),
+        amount: info.amount(),
+        currency: info.currency(),
+        settlement: info.settlement(),
+        attempts: 0,
+    };
+    refund::give_back(merchant, owed, reason).await.map(PaymentOutcome::from)
+}
+
+/// The same for a delivery that was taken back, whose lease is given up. Where somebody has taken over
+/// in between, they are served.
+async fn end_taken_back(merchant: &Inner, info: &PaymentInfo, verdict: Verdict) {
+    let now = merchant.now();
+    let lease_until = now.saturating_add(merchant.settings.lease);
+    let take = Take { id: info.challenge_id(), now, lease_until, asked_for: false };
+    if let Ok(Taken::Won { lease, entry }) = store_step(merchant, merchant.store.take(take)).await {
+        let settled = matches!(entry.state, EntryState::Settled { .. });
+        let verdict = if settled { verdict } else { Verdict::Redeliver };
+        // What fails here was logged, and the lease ends by itself.
+        let _ = apply(merchant, lease, info, verdict).await;
+    }
 }
 
 /// Says that nothing was delivered, until the journal has heard it: what was committed already would
 /// otherwise stay spent on an answer that nobody got. What was not committed is good again when its
 /// lease ends, so after some minutes there is nothing more to gain.
-async fn give_back(merchant: Arc<Inner>, lease: Lease) {
+async fn give_back(merchant: &Inner, lease: Lease) {
     const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
     let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
-    while let Err(error) = release(&merchant, lease).await {
+    while let Err(error) = release(merchant, lease).await {
         // It was given back just before, or somebody has taken over: nothing is in their way.
         if error.kind() == StoreErrorKind::LeaseLost {
             return;

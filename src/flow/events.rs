@@ -7,7 +7,7 @@ use super::{PaymentInfo, Refusal, RefusalKind, bind::Bound};
 use crate::{
     method::{Fault, Unknown},
     protocol::{ChallengeId, MethodId},
-    store::StoreError,
+    store::{RefundReason, StoreError},
     trace::{TARGET, count, metric, seconds},
 };
 
@@ -86,6 +86,40 @@ pub(crate) fn unknown(method: &MethodId, id: ChallengeId, unknown: &Unknown) {
 pub(crate) fn fault(method: &MethodId, id: ChallengeId, fault: &Fault) {
     count(metric::FAULTS, [("method", method.label())]);
     tracing::error!(target: TARGET, challenge_id = %id, %method, detail = %fault, "the payment method cannot work");
+}
+
+pub(crate) fn refunded(method: &MethodId, id: ChallengeId, reason: RefundReason, reference: &str) {
+    count(metric::REFUNDED, [("method", method.label()), ("reason", reason.as_str().into())]);
+    tracing::info!(target: TARGET, challenge_id = %id, %method, %reason, refund = reference, "refunded");
+}
+
+pub(crate) fn refund_failed(method: &MethodId, id: ChallengeId, error: &dyn std::fmt::Display) {
+    count(metric::REFUND_FAILURES, [("method", method.label())]);
+    tracing::error!(target: TARGET, challenge_id = %id, %method, %error, "a refund failed");
+}
+
+pub(crate) fn resolved(method: &MethodId, id: ChallengeId, outcome: &'static str) {
+    count(metric::RESOLVED, [("method", method.label()), ("outcome", outcome.into())]);
+    tracing::info!(target: TARGET, challenge_id = %id, %method, outcome, "the outcome of a lost payment is known");
+}
+
+pub(crate) fn unresolved(method: &MethodId, id: ChallengeId, unknown: &Unknown) {
+    count(metric::UNRESOLVED, [("method", method.label())]);
+    tracing::warn!(target: TARGET, challenge_id = %id, %method, detail = %unknown, "the outcome of a lost payment is still unknown");
+}
+
+pub(crate) fn unfulfilled(method: &MethodId, id: ChallengeId) {
+    count(metric::UNFULFILLED, [("method", method.label())]);
+    tracing::warn!(target: TARGET, challenge_id = %id, %method, "paid, not delivered in time, and not given back: it stays listed");
+}
+
+pub(crate) fn method_missing(method: &MethodId, id: ChallengeId) {
+    count(metric::UNRESOLVED, [("method", method.label())]);
+    tracing::error!(target: TARGET, challenge_id = %id, %method, "a lost payment is of a method that is not configured any more");
+}
+
+pub(crate) fn record_unreadable(id: ChallengeId) {
+    tracing::error!(target: TARGET, challenge_id = %id, "an entry of the payment journal cannot be read");
 }
 
 pub(crate) fn journal_down() {

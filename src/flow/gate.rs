@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Delivery, Inner, NotServed, PaymentInfo, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
+    Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
     after::{Money, Pending},
     answers,
     bind::{Bound, too_late},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     method::{Attempt, Authorized, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::{ChallengeId, Timestamp},
-    store::{Claim, Claimed, End, Lease, Release, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, End, EntryState, Lease, Release, StoreError, StoreErrorKind},
 };
 
 /// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
@@ -115,24 +115,31 @@ impl<'a> Gate<'a> {
 
     async fn run(&self) -> Result<Won, NotServed> {
         if self.bound.too_late {
-            return Err(self.given_before(too_late(self.bound.payment.id)).await);
+            return Err(self.too_late().await);
         }
         match self.claim().await? {
             Claimed::Won { lease, resumed } => {
                 let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
                 // Pinned here: a future that is handed on by value is kept twice.
                 let work = pin!(self.take_money(lease, attempt));
-                let money = self.keeping(lease, work).await?;
+                let money = keeping(self.merchant, lease, work).await?;
                 Ok((lease, money, false))
             }
             Claimed::Settled { lease, settlement } => Ok((lease, Money::Settled(settlement), true)),
             Claimed::Busy => Err(self.busy().await),
             Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed).into()),
-            Claimed::Refunding => Err(Refusal::new(RefusalKind::AlreadyUsed).into()),
+            Claimed::Refunding => {
+                let refusal = Refusal::new(RefusalKind::AlreadyUsed).with_outcome(PaymentOutcome::RefundPending);
+                Err(refusal.into())
+            }
             Claimed::Spent(end) => {
                 let refusal = match (end, &self.bound.asked) {
                     (End::Delivered, Some(_)) => Refusal::detailed(RefusalKind::AlreadyUsed, NOT_KEPT),
                     _ => Refusal::new(RefusalKind::AlreadyUsed),
+                };
+                let refusal = match end {
+                    End::Delivered => refusal,
+                    End::Refunded => refusal.with_outcome(PaymentOutcome::Refunded),
                 };
                 let refusal = match self.merchant.settings.replay_answer {
                     ReplayAnswer::Forbidden => refusal,
@@ -141,6 +148,28 @@ impl<'a> Gate<'a> {
                 Err(if end == End::Delivered { self.given_before(refusal).await } else { refusal.into() })
             }
         }
+    }
+
+    /// The credential can buy nothing any more. What became of its money is said all the same: who has paid
+    /// must not be asked to pay again.
+    async fn too_late(&self) -> NotServed {
+        let id = self.bound.payment.id;
+        let entry = match self.store(self.merchant.store.find(id)).await {
+            Ok(entry) => entry,
+            Err(error) => return unavailable("find", &error).into(),
+        };
+        let outcome = match entry.filter(|entry| entry.proof == self.bound.proof()).map(|entry| entry.state) {
+            None => return self.given_before(too_late(id)).await,
+            Some(EntryState::Held) => return Refusal::new(RefusalKind::OutcomeUnknown).into(),
+            Some(EntryState::Spent { end: End::Delivered, .. }) => {
+                return self.given_before(Refusal::new(RefusalKind::AlreadyUsed)).await;
+            }
+            Some(EntryState::Spent { end: End::Refunded, .. }) => PaymentOutcome::Refunded,
+            Some(EntryState::Refunding { .. }) => PaymentOutcome::RefundPending,
+            Some(EntryState::Settled { .. }) => PaymentOutcome::Unfulfilled,
+        };
+        const LATE: &str = "This payment was taken before and came too late to be redeemed: see Payment-Outcome.";
+        Refusal::detailed(RefusalKind::AlreadyUsed, LATE).with_outcome(outcome).into()
     }
 
     /// What was delivered before: the answer, where it was kept, or else a refusal.
@@ -312,15 +341,15 @@ impl<'a> Gate<'a> {
     async fn store<T>(&self, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         store_step(self.merchant, step).await
     }
+}
 
-    /// Renews the lease for as long as `work` takes.
-    pub(super) async fn keeping<T>(&self, lease: Lease, mut work: Pin<&mut impl Future<Output = T>>) -> T {
-        loop {
-            if let Some(result) = within(self.merchant.settings.lease / 3, work.as_mut()).await {
-                return result;
-            }
-            renew(self.merchant, lease).await;
+/// Renews the lease for as long as `work` takes.
+pub(super) async fn keeping<T>(merchant: &Inner, lease: Lease, mut work: Pin<&mut impl Future<Output = T>>) -> T {
+    loop {
+        if let Some(result) = within(merchant.settings.lease / 3, work.as_mut()).await {
+            return result;
         }
+        renew(merchant, lease).await;
     }
 }
 

@@ -15,10 +15,14 @@ mod info;
 mod kept;
 mod mint;
 mod offer;
+mod outcome;
+mod refund;
 mod refusal;
 mod scope;
+mod sweep;
 mod tasks;
 mod transport;
+mod unfulfilled;
 
 pub(crate) use self::{
     after::check_timing,
@@ -37,8 +41,12 @@ pub use self::{
     after::{PendingPayment, SettleTiming},
     config::{ConfigError, MerchantBuilder, ReplayAnswer},
     info::PaymentInfo,
+    outcome::PaymentOutcome,
+    refund::{RefundFailed, RefundStatus},
     refusal::{Refusal, RefusalKind},
+    sweep::{Sweeper, Swept},
     transport::{HttpsPolicy, OverTls},
+    unfulfilled::{Unfulfilled, UnfulfilledState},
 };
 
 use std::{fmt, sync::Arc, time::Duration};

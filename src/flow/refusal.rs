@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use http::StatusCode;
 
+use super::PaymentOutcome;
 use crate::{pricing::Refused, protocol::ChallengeId};
 
 /// Why the payment layer answered a request itself. It stands in the extensions of that answer, so
@@ -24,6 +25,7 @@ pub struct Refusal {
     detail: Cow<'static, str>,
     challenge_id: Option<ChallengeId>,
     retry_after: Option<Duration>,
+    outcome: Option<PaymentOutcome>,
 }
 
 /// The kinds of refusal: the rows of the table of answers.
@@ -173,6 +175,7 @@ impl Refusal {
                 RefusalKind::OutcomeUnknown | RefusalKind::Unavailable => Some(Duration::from_secs(5)),
                 _ => None,
             },
+            outcome: None,
         }
     }
 
@@ -191,6 +194,11 @@ impl Refusal {
 
     pub(crate) fn retry_after_or_default(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after.or(self.retry_after);
+        self
+    }
+
+    pub(crate) fn with_outcome(mut self, outcome: PaymentOutcome) -> Self {
+        self.outcome = Some(outcome);
         self
     }
 
@@ -221,6 +229,12 @@ impl Refusal {
     /// When it makes sense to repeat the request.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// What became of the money of an earlier request with this credential, where that is known and it
+    /// was not delivered.
+    pub fn outcome(&self) -> Option<PaymentOutcome> {
+        self.outcome
     }
 
     /// Whether the answer carries fresh challenges: only where it is certain that no money moved.

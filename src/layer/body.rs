@@ -67,8 +67,10 @@ where
             KindProj::Paid { body, delivery } => {
                 let frame = answers::poll_frame(body, delivery, cx);
                 // Until the first byte is there to be sent, nothing has been delivered.
-                if let Poll::Ready(Some(Ok(_)) | None) = &frame {
-                    delivery.end();
+                match &frame {
+                    Poll::Ready(Some(Ok(_)) | None) => delivery.end(),
+                    Poll::Ready(Some(Err(_))) => delivery.broke_off(),
+                    Poll::Pending => {}
                 }
                 frame
             }

@@ -24,9 +24,12 @@ use super::{
     route::{Admission, Gate, Route},
 };
 use crate::{
-    flow::{self, Delivery, Detached, NotServed, Offers, Refusal, RefusalKind, SettleTiming, Step, events},
+    flow::{
+        self, Delivery, Detached, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, SettleTiming, Step, events,
+    },
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
+    store::StoreError,
     trace,
 };
 
@@ -216,7 +219,14 @@ where
                         });
                         continue;
                     }
-                    let step = if matches!(end, End::Failed) { delivery.fail() } else { delivery.commit() };
+                    let call = response.extensions().get().copied();
+                    let step = match end {
+                        End::Failed => delivery.fail(call, response.status()),
+                        End::Delivered | End::DeliveredWhole => {
+                            delivery.provider_call(call);
+                            delivery.commit()
+                        }
+                    };
                     State::Journal {
                         step,
                         delivery: Some(delivery),
@@ -228,8 +238,11 @@ where
                 StateProj::Capture { gate, answer, end, asked, route } => {
                     let result = ready!(gate.poll(cx, &route.merchant.tasks));
                     let refusal = match result {
-                        Some(Ok(delivery)) => {
-                            let (step, answer) = (delivery.commit(), answer.take());
+                        Some(Ok(mut delivery)) => {
+                            let answer = answer.take();
+                            delivery
+                                .provider_call(answer.as_ref().and_then(|answer| answer.extensions().get().copied()));
+                            let step = delivery.commit();
                             let (end, route) = (*end, Arc::clone(route));
                             state.set(State::Journal { step, delivery: Some(delivery), answer, end, route });
                             continue;
@@ -248,7 +261,7 @@ where
                     return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
                 }
                 StateProj::Journal { step, delivery, answer, end, route } => {
-                    let recorded = ready!(step.as_mut().poll(cx)).is_ok();
+                    let recorded = ready!(step.as_mut().poll(cx));
                     let (Some(delivery), Some(answer)) = (delivery.take(), answer.take()) else {
                         return Poll::Pending;
                     };
@@ -429,23 +442,24 @@ fn finish<B: Body>(
     mut response: Response<B>,
     end: End,
     mut delivery: Delivery,
-    recorded: bool,
+    recorded: Result<Option<PaymentOutcome>, StoreError>,
     route: &Route,
 ) -> Finished<B> {
     let settings = &route.merchant.settings;
     match end {
         End::Failed => {
             // Otherwise dropping the delivery tries again.
-            if recorded {
+            if recorded.is_ok() {
                 delivery.info().into_iter().for_each(events::undelivered);
                 delivery.end();
             }
-            render::failed(&mut response);
+            let outcome = recorded.ok().flatten();
+            render::failed(&mut response, outcome.unwrap_or(PaymentOutcome::Redeliverable));
             Finished::Answer(response.map(ResponseBody::inner))
         }
         // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping
         // the delivery gives the lease back.
-        End::Delivered | End::DeliveredWhole if !recorded => {
+        End::Delivered | End::DeliveredWhole if recorded.is_err() => {
             let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
             events::refused(&refusal);
             Finished::Answer(render::plain(refusal, settings).map(ResponseBody::own))

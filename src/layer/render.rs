@@ -12,7 +12,7 @@ use http::{
 
 use super::{negotiate::prefers_html, page};
 use crate::{
-    flow::{Offers, PaymentInfo, Refusal, RefusalKind, Settings},
+    flow::{Offers, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, Settings},
     protocol::{Challenge, ChallengeId, PAYMENT_OUTCOME, PAYMENT_RECEIPT, Problem, ProblemType, Receipt},
 };
 
@@ -21,8 +21,6 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const PAGE_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'");
-const NOT_CHARGED: HeaderValue = HeaderValue::from_static("not-charged");
-const REDELIVERABLE: HeaderValue = HeaderValue::from_static("redeliverable");
 /// What scripts of other origins have to read to deal with this protocol and with x402.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "WWW-Authenticate, Payment-Receipt, Payment-Outcome, Retry-After, PAYMENT-REQUIRED, PAYMENT-RESPONSE",
@@ -77,6 +75,9 @@ fn finish(refusal: Refusal, mut headers: HeaderMap, body: Bytes, settings: &Sett
         // Whole seconds, rounded up: zero would mean "at once".
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    if let Some(outcome) = refusal.outcome() {
+        headers.insert(PAYMENT_OUTCOME, HeaderValue::from_static(outcome.as_str()));
     }
     expose(&mut headers, settings);
     let mut response = Response::new(body);
@@ -146,16 +147,17 @@ pub(super) fn paid<B>(response: &mut Response<B>, info: &PaymentInfo, settings: 
 }
 
 /// Marks an answer whose handler failed after the money had moved.
-pub(super) fn failed<B>(response: &mut Response<B>) {
+pub(super) fn failed<B>(response: &mut Response<B>, outcome: PaymentOutcome) {
     strip_payment_headers(response.headers_mut());
-    response.headers_mut().insert(PAYMENT_OUTCOME, REDELIVERABLE);
+    response.headers_mut().insert(PAYMENT_OUTCOME, HeaderValue::from_static(outcome.as_str()));
+    response.extensions_mut().insert(outcome);
 }
 
 /// Marks an answer whose handler failed before any money was taken; `certain` when none will be.
 pub(super) fn not_charged<B>(response: &mut Response<B>, certain: bool) {
-    strip_payment_headers(response.headers_mut());
-    if certain {
-        response.headers_mut().insert(PAYMENT_OUTCOME, NOT_CHARGED);
+    match certain {
+        true => failed(response, PaymentOutcome::NotCharged),
+        false => strip_payment_headers(response.headers_mut()),
     }
 }
 

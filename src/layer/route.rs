@@ -169,9 +169,9 @@ impl Route {
                             None => Err(refusal),
                         }
                     }
-                    (bound, key) => bound.and_then(|mut bound| {
+                    (bound, key) => bound.map(|mut bound| {
                         answers::ask(&mut bound, key, head, &scope, content);
-                        bound.in_time()
+                        bound
                     }),
                 }
             }

@@ -10,8 +10,14 @@ mod entry;
 mod error;
 mod memory;
 mod memory_answers;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -19,6 +25,12 @@ use async_trait::async_trait;
 
 #[cfg(feature = "encrypted-answers")]
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresNonceStore, PostgresOptions};
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisNonceStore, RedisNonceStoreBuilder};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteNonceStore, SqliteNonceStoreBuilder};
 pub use self::{
     answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},

@@ -15,7 +15,7 @@ pub use self::{
     clock::RuntimeClock,
     frames::Frames,
     local::*,
-    rail::TestRail,
+    rail::{RefundFault, TestRail},
     server::*,
     stores::{Broken, FaultyStore, Outage, YIELDS, YieldingStore, give_way},
 };

@@ -2,7 +2,7 @@
 //! be made to wait at every step.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tower_mpp::{
     Price,
     method::{
-        Attempt, Checked, DeclineReason, Declined, Fault, OfferRequest, Payment, PaymentMethod, RefundError,
-        RefundRequest, Refunded, SettleError, Settlement, Unknown, VerifyError,
+        Attempt, Checked, DeclineReason, Declined, Fault, LostPayment, OfferRequest, Payment, PaymentMethod,
+        RefundError, RefundRequest, Refunded, Resolution, SettleError, Settlement, Unknown, VerifyError,
     },
     protocol::{ChallengeId, Intent, MethodId},
 };
@@ -30,9 +30,32 @@ pub struct TestRail {
     state: Arc<State>,
 }
 
+/// How a refund fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundFault {
+    /// Nobody knows, and no money moved.
+    Unknown,
+    /// Nobody knows, and the money moved.
+    Lost,
+    /// The merchant's side cannot work.
+    Fault,
+    /// The rail refuses for good.
+    Refused,
+    /// The rail does not answer.
+    Never,
+    /// A bug in a rail.
+    Panic,
+}
+
 #[derive(Default)]
 struct State {
     charged: Mutex<HashMap<ChallengeId, usize>>,
+    /// What was given back for each challenge, in minor units.
+    refunded: Mutex<HashMap<ChallengeId, String>>,
+    refund_faults: Mutex<VecDeque<RefundFault>>,
+    refund_attempts: AtomicUsize,
+    /// How many lost payments it cannot tell anything about.
+    blind: AtomicUsize,
     attempts: AtomicUsize,
     yields: AtomicUsize,
     delay: Mutex<Duration>,
@@ -76,6 +99,31 @@ impl TestRail {
     /// How often money has moved for one challenge.
     pub fn settlements_of(&self, id: ChallengeId) -> usize {
         self.state.charged.lock().expect("lock").get(&id).copied().unwrap_or(0)
+    }
+
+    /// How often money was given back.
+    pub fn refunds(&self) -> usize {
+        self.state.refunded.lock().expect("lock").len()
+    }
+
+    /// What was given back for one challenge, in minor units.
+    pub fn refunded(&self, id: ChallengeId) -> Option<String> {
+        self.state.refunded.lock().expect("lock").get(&id).cloned()
+    }
+
+    /// Makes the next refunds fail, one after the other.
+    pub fn fail_refunds(&self, faults: impl IntoIterator<Item = RefundFault>) {
+        self.state.refund_faults.lock().expect("lock").extend(faults);
+    }
+
+    /// How often a refund was tried.
+    pub fn refund_attempts(&self) -> usize {
+        self.state.refund_attempts.load(Ordering::SeqCst)
+    }
+
+    /// Makes it unable to tell what became of the next lost payments that it is asked about.
+    pub fn blind(&self, times: usize) {
+        self.state.blind.store(times, Ordering::SeqCst);
     }
 
     /// How often settling was tried.
@@ -159,7 +207,39 @@ impl PaymentMethod for TestRail {
         Ok(Settlement::new(format!("ref_{id}"), payment.now()).payer(payment.claimed_payer()))
     }
 
-    async fn refund(&self, _: RefundRequest<'_>) -> Result<Refunded, RefundError> {
-        Err(RefundError::Unsupported)
+    async fn resolve(&self, lost: LostPayment<'_>) -> Result<Resolution, Unknown> {
+        self.give_way().await;
+        let blind = |left: usize| left.checked_sub(1);
+        if self.state.blind.fetch_update(Ordering::SeqCst, Ordering::SeqCst, blind).is_ok() {
+            return Err(Unknown::new("the rail does not know yet"));
+        }
+        Ok(match self.settlements_of(lost.challenge_id) {
+            0 => Resolution::NotCharged,
+            _ => Resolution::Settled(Settlement::new(format!("ref_{}", lost.challenge_id), lost.now)),
+        })
+    }
+
+    async fn refund(&self, refund: RefundRequest<'_>) -> Result<Refunded, RefundError> {
+        self.state.refund_attempts.fetch_add(1, Ordering::SeqCst);
+        self.give_way().await;
+        let id = refund.challenge_id;
+        if refund.settlement.reference != format!("ref_{id}") || self.settlements_of(id) != 1 {
+            return Err(RefundError::Refused("there is no such payment".into()));
+        }
+        let fault = self.state.refund_faults.lock().expect("lock").pop_front();
+        match fault {
+            Some(RefundFault::Unknown) => return Err(Unknown::new("no answer").into()),
+            Some(RefundFault::Fault) => return Err(Fault::new("401 from the rail: sk_secret").into()),
+            Some(RefundFault::Refused) => return Err(RefundError::Refused("too old".into())),
+            Some(RefundFault::Never) => std::future::pending().await,
+            Some(RefundFault::Panic) => panic!("a bug in a rail"),
+            Some(RefundFault::Lost) | None => {}
+        }
+        // What a real rail's idempotency key does: money comes back once per challenge.
+        self.state.refunded.lock().expect("lock").entry(id).or_insert_with(|| refund.amount.to_string());
+        if fault == Some(RefundFault::Lost) {
+            return Err(Unknown::new("the reply was lost").into());
+        }
+        Ok(Refunded::new(format!("refund_{id}")))
     }
 }

@@ -15,6 +15,7 @@ use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper_util::client::legacy::Client;
 use tower::ServiceExt as _;
+use tower_mpp::refund::ProviderCall;
 
 use self::{
     idle::{IdleLimited, Progress, Tracked},
@@ -37,6 +38,8 @@ pub(super) enum Upstream {
 enum Fault {
     #[error("cannot be reached")]
     Unreachable(#[source] BoxError),
+    #[error("cannot be reached in time")]
+    NoConnection,
     #[error("did not answer in time")]
     Late,
     #[error("the connection broke before there was an answer")]
@@ -79,12 +82,15 @@ impl Upstream {
         match result {
             Ok(mut response) => {
                 scrub::response(response.headers_mut(), self.base());
+                response.extensions_mut().insert(ProviderCall::Started);
                 response
             }
             Err(fault) => {
                 let source = std::error::Error::source(&fault).map(tracing::field::debug);
                 tracing::warn!(error = %fault, source, "upstream");
-                fault.problem().into_response()
+                let mut response = fault.problem().into_response();
+                response.extensions_mut().insert(fault.call());
+                response
             }
         }
     }
@@ -147,7 +153,7 @@ impl Fault {
         if has_source::<LengthLimitError>(&*error) {
             Self::BodyTooLarge
         } else if has_source::<tower::timeout::error::Elapsed>(&*error) {
-            Self::Late
+            Self::NoConnection
         } else if is_connect {
             Self::Unreachable(error)
         } else {
@@ -155,9 +161,20 @@ impl Fault {
         }
     }
 
+    /// What the refund rules want to know.
+    fn call(&self) -> ProviderCall {
+        match self {
+            Self::Unreachable(_) | Self::NoConnection | Self::Address(_) | Self::BodyTooLarge => {
+                ProviderCall::NotStarted
+            }
+            Self::Late => ProviderCall::TimedOut,
+            Self::Broken(_) | Self::RefusesUs(_) => ProviderCall::Started,
+        }
+    }
+
     fn problem(&self) -> Problem {
         match self {
-            Self::Late => {
+            Self::Late | Self::NoConnection => {
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, "The service behind this gateway did not answer in time.")
             }
             Self::BodyTooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large."),
