@@ -93,7 +93,6 @@ struct Shop {
     store: Store,
     merchant: Merchant,
     service: Service,
-    plan: Arc<Mutex<VecDeque<Does>>>,
     /// What had been charged when the handler ran, and when the body was asked for.
     handled: Log,
     polled: Log,
@@ -125,7 +124,7 @@ impl Shop {
         let handler = handler(&rail, &plan, &handled, &polled, &infos);
         let layer = merchant.charge(price()).unwrap().settle(SettleTiming::AfterHandler).unwrap();
         let service = layer.layer(handler);
-        Self { rail, store, merchant, service, plan, handled, polled, infos }
+        Self { rail, store, merchant, service, handled, polled, infos }
     }
 
     async fn credential(&self, token: &str) -> (ChallengeId, HeaderValue) {

@@ -276,6 +276,17 @@ async fn what_a_lost_process_held_is_let_go_once_the_challenge_has_expired() {
 }
 
 #[tokio::test]
+async fn the_sweeper_lets_go_what_a_lost_process_held() {
+    let till = Till::open([]).await;
+    let (id, credential) = till.credential("spt_ok").await;
+    till.crash(&credential).await;
+    assert_eq!((till.merchant.sweeper().sweep().await.unwrap().pending, till.money()), (1, (0, 1, 0)));
+    till.clock.advance(Duration::from_secs(400));
+    assert_eq!((till.merchant.sweeper().sweep().await.unwrap().not_charged, till.money()), (1, (0, 0, 1)));
+    assert_eq!(till.store.find(id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn what_was_captured_is_found_without_the_payer() {
     let till = Till::open([]).await;
     let (id, credential) = till.credential("spt_ok_capture_drop").await;
