@@ -20,8 +20,9 @@ mod trace;
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
-        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PaymentOutcome, RefundFailed,
-        RefundStatus, Refusal, RefusalKind, ReplayAnswer, Sweeper, Swept, Unfulfilled, UnfulfilledState,
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PaymentOutcome, PendingPayment,
+        RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming, Sweeper, Swept, Unfulfilled,
+        UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},

@@ -12,7 +12,7 @@ pub mod metric {
     pub const REFUSALS: &str = "tower_mpp_refusals_total";
     /// Counter: payments that were settled. Labels `method` and `redelivery`.
     pub const SETTLED: &str = "tower_mpp_settled_total";
-    /// Histogram, seconds: from claim to settled.
+    /// Histogram, seconds: from claim to settled; after the handler, from its answer to settled.
     pub const SETTLE_SECONDS: &str = "tower_mpp_settle_seconds";
     /// Counter: payments that were delivered. Label `method`.
     pub const DELIVERED: &str = "tower_mpp_delivered_total";

@@ -260,6 +260,48 @@ async fn what_waits_can_be_completed_or_cancelled() {
 }
 
 #[tokio::test]
+async fn what_is_held_moves_when_it_is_captured_and_never_twice() {
+    let stripe = StripeStandIn::start().await;
+    let hold = async |key: &str, token: &str| {
+        let intent = post(&stripe, INTENTS, key, &format!("{}&capture_method=manual", pay(token))).await.body;
+        (format!("{INTENTS}/{}", intent["id"].as_str().unwrap()), intent)
+    };
+    let (path, intent) = hold("a", "spt_ok_a").await;
+    assert_eq!((intent["status"].as_str(), intent["amount_capturable"].as_u64()), (Some("requires_capture"), Some(50)));
+    assert_eq!((stripe.charges().len(), stripe.held()), (0, vec![intent["id"].as_str().unwrap().to_owned()]));
+    let capture = format!("{path}/capture");
+    let too_much = post(&stripe, &capture, "c0", "amount_to_capture=51").await;
+    assert_eq!((too_much.status, too_much.error("code")), (400, "amount_too_large"));
+    let captured = post(&stripe, &capture, "c1", "amount_to_capture=50").await;
+    assert_eq!(
+        (captured.body["status"].as_str(), captured.body["amount_received"].as_u64()),
+        (Some("succeeded"), Some(50))
+    );
+    assert!(post(&stripe, &capture, "c1", "amount_to_capture=50").await.replayed());
+    assert_eq!(post(&stripe, &capture, "c1", "").await.error("type"), "idempotency_error");
+    for (path, key) in [(&capture, "c2"), (&format!("{path}/cancel"), "c3")] {
+        let refused = post(&stripe, path, key, "").await;
+        assert_eq!((refused.status, refused.error("code")), (400, "payment_intent_unexpected_state"));
+        assert_eq!(refused.body["error"]["payment_intent"]["status"], "succeeded");
+    }
+    // The stored answer does not move on.
+    let (_, replayed) = hold("a", "spt_ok_a").await;
+    assert_eq!((replayed["status"].as_str(), stripe.charges().len()), (Some("requires_capture"), 1));
+
+    let (path, _) = hold("b", "spt_ok_b").await;
+    assert_eq!(post(&stripe, &format!("{path}/cancel"), "c4", "").await.body["status"], "canceled");
+    assert_eq!(
+        post(&stripe, &format!("{path}/capture"), "c5", "").await.error("code"),
+        "payment_intent_unexpected_state"
+    );
+    // What was only held is not used up.
+    assert_eq!(hold("c", "spt_ok_b").await.1["status"], "requires_capture");
+    stripe.let_lapse();
+    assert_eq!((stripe.charges().len(), stripe.held().len(), stripe.cancelled().len()), (1, 0, 2));
+    assert_eq!(post(&stripe, INTENTS, "d", &format!("{}&capture_method=later", pay("spt_ok"))).await.status, 400);
+}
+
+#[tokio::test]
 async fn payments_are_found_by_their_metadata() {
     let stripe = StripeStandIn::start().await;
     let intent = post(&stripe, INTENTS, "k", &pay("spt_ok")).await.body;

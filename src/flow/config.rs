@@ -98,6 +98,11 @@ pub enum ConfigError {
         /// The price.
         price: String,
     },
+    /// A rail that cannot take the money after the handler, on a route that wants it to.
+    #[error(
+        "settle: {0} cannot take the money after the handler; leave .settle(..) at SettleTiming::BeforeHandler on this route, remove the method, or, where it can authorise and capture, switch that on"
+    )]
+    SettleTiming(MethodId),
     /// A price for a rail that is not there.
     #[error(
         "charge: there is a price for {0}, which is not a payment method of this merchant; add it with .method(..), or remove its price"

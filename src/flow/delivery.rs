@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::{
     Inner, PaymentInfo, PaymentOutcome,
+    after::Pending,
     answers::Keeper,
     events,
     gate::{Settled, renew, store_step},
@@ -28,6 +29,8 @@ use crate::{
 /// lease back, so that the same credential is delivered without a second charge.
 pub(crate) struct Delivery {
     settled: Option<Settled>,
+    /// The money has yet to be taken, and nothing is settled.
+    pub(super) pending: Option<Pending>,
     renewal: Option<Pin<Box<Sleep>>>,
     /// Keeps the answer for requests that come again.
     keeper: Option<Box<Keeper>>,
@@ -46,7 +49,12 @@ const REFUND_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Delivery {
     pub(super) fn new(settled: Settled) -> Self {
-        Self { settled: Some(settled), renewal: None, keeper: None, call: None, broken: false }
+        Self { settled: Some(settled), pending: None, renewal: None, keeper: None, call: None, broken: false }
+    }
+
+    /// A delivery for which the money has yet to be taken.
+    pub(super) fn pending(pending: Pending) -> Self {
+        Self { settled: None, pending: Some(pending), renewal: None, keeper: None, call: None, broken: false }
     }
 
     pub(crate) fn info(&self) -> Option<&PaymentInfo> {
@@ -79,12 +87,13 @@ impl Delivery {
 
     /// Keeps the lease while the handler works. Called whenever the handler is not ready.
     pub(crate) fn poll_renewal(&mut self, cx: &mut Context<'_>) {
-        let Some(settled) = &self.settled else { return };
-        let pause = settled.merchant.settings.lease / 3;
+        let settled = self.settled.as_ref().map(|settled| (&settled.merchant, settled.lease));
+        let Some((owner, lease)) = settled.or_else(|| self.pending.as_ref()?.lease()) else { return };
+        let pause = owner.settings.lease / 3;
         let sleep = self.renewal.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
         while sleep.as_mut().poll(cx).is_ready() {
-            let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
-            drop(settled.merchant.tasks.spawn(async move { renew(&merchant, lease).await }));
+            let merchant = Arc::clone(owner);
+            drop(owner.tasks.spawn(async move { renew(&merchant, lease).await }));
             sleep.as_mut().reset(tokio::time::Instant::now() + pause);
         }
     }

@@ -69,6 +69,15 @@ pub(crate) fn undelivered(info: &PaymentInfo) {
     );
 }
 
+pub(crate) fn called_off(bound: &Bound) {
+    tracing::debug!(
+        target: TARGET,
+        challenge_id = %bound.payment.id,
+        method = %bound.payment.method,
+        "not delivered and not charged: the same credential is good again"
+    );
+}
+
 pub(crate) fn unknown(method: &MethodId, id: ChallengeId, unknown: &Unknown) {
     count(metric::UNKNOWN, [("method", method.label())]);
     tracing::warn!(target: TARGET, challenge_id = %id, %method, detail = %unknown, "settlement outcome unknown: the claim is kept");

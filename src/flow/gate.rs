@@ -9,13 +9,15 @@ use std::{
 };
 
 use super::{
-    Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, ReplayAnswer, answers,
+    Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
+    after::{Money, Pending},
+    answers,
     bind::{Bound, too_late},
     events,
     tasks::{InFlight, within},
 };
 use crate::{
-    method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
+    method::{Attempt, Authorized, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::{ChallengeId, Timestamp},
     store::{Claim, Claimed, End, EntryState, Lease, Release, StoreError, StoreErrorKind},
 };
@@ -28,19 +30,41 @@ pub(crate) struct Settled {
     pub(super) in_flight: InFlight,
 }
 
-/// Takes the money for a bound payment, once. What comes out gives the lease back when nobody is there
-/// any more to take it.
+/// Takes the money for a bound payment, once, or makes sure of it. What comes out gives the lease back when
+/// nobody is there any more to take it.
 pub(crate) async fn settle(
     merchant: Arc<Inner>,
     bound: Bound,
     scope: String,
+    timing: SettleTiming,
     in_flight: InFlight,
 ) -> Result<Delivery, NotServed> {
     let started = std::time::Instant::now();
-    let (lease, settlement, redelivery) = Gate { merchant: &merchant, scope: &scope, bound: &bound }
+    let (lease, money, redelivery) = Gate::new(&merchant, &scope, &bound, timing)
         .run()
         .await
         .map_err(|not_served| not_served.of(bound.payment.id))?;
+    match money {
+        Money::Settled(settlement) => {
+            deliver(merchant, &bound, lease, settlement, redelivery, in_flight, started).await
+        }
+        Money::Pending(authorization, attempt) => {
+            let held = (authorization, attempt);
+            Ok(Delivery::pending(Pending::new(merchant, bound, scope, lease, held, in_flight)))
+        }
+    }
+}
+
+/// The money has moved.
+pub(super) async fn deliver(
+    merchant: Arc<Inner>,
+    bound: &Bound,
+    lease: Lease,
+    settlement: Settlement,
+    redelivery: bool,
+    in_flight: InFlight,
+    started: std::time::Instant,
+) -> Result<Delivery, NotServed> {
     let info = PaymentInfo::new(
         bound.payment.id,
         bound.payment.method.clone(),
@@ -73,17 +97,22 @@ async fn keep_or_give_again(mut delivery: Delivery, asked: &answers::Asked) -> R
     Ok(delivery)
 }
 
-struct Gate<'a> {
-    merchant: &'a Inner,
+pub(super) struct Gate<'a> {
+    pub(super) merchant: &'a Inner,
     scope: &'a str,
-    bound: &'a Bound,
+    pub(super) bound: &'a Bound,
+    timing: SettleTiming,
 }
 
 const NOT_KEPT: &str = "This credential was used before: its answer was delivered, and none is kept under this Idempotency-Key. Do not pay again unless you want the resource again: ask without a credential for a new challenge.";
 
-type Won = (Lease, Settlement, bool);
+type Won = (Lease, Money, bool);
 
-impl Gate<'_> {
+impl<'a> Gate<'a> {
+    pub(super) fn new(merchant: &'a Inner, scope: &'a str, bound: &'a Bound, timing: SettleTiming) -> Self {
+        Self { merchant, scope, bound, timing }
+    }
+
     async fn run(&self) -> Result<Won, NotServed> {
         if self.bound.too_late {
             return Err(self.too_late().await);
@@ -93,10 +122,10 @@ impl Gate<'_> {
                 let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
                 // Pinned here: a future that is handed on by value is kept twice.
                 let work = pin!(self.take_money(lease, attempt));
-                let settlement = keeping(self.merchant, lease, work).await?;
-                Ok((lease, settlement, false))
+                let money = keeping(self.merchant, lease, work).await?;
+                Ok((lease, money, false))
             }
-            Claimed::Settled { lease, settlement } => Ok((lease, settlement, true)),
+            Claimed::Settled { lease, settlement } => Ok((lease, Money::Settled(settlement), true)),
             Claimed::Busy => Err(self.busy().await),
             Claimed::OtherProof => Err(Refusal::new(RefusalKind::ProofUsed).into()),
             Claimed::Refunding => {
@@ -206,8 +235,8 @@ impl Gate<'_> {
         json.get(..json.len() - unused).unwrap_or_default().into()
     }
 
-    /// Verify, settle, journal, with the lease held.
-    async fn take_money(&self, lease: Lease, attempt: Attempt) -> Result<Settlement, Refusal> {
+    /// Verify, settle, journal, with the lease held. Or verify and authorise.
+    async fn take_money(&self, lease: Lease, attempt: Attempt) -> Result<Money, Refusal> {
         let payment = &self.bound.payment;
         // A lost lease of an expired challenge may have moved money; a first one must not any more.
         let too_late = || attempt == Attempt::First && self.merchant.now() >= payment.expires;
@@ -223,14 +252,31 @@ impl Gate<'_> {
         if too_late() {
             return self.give_up(lease, Release::NotCharged, Refusal::new(RefusalKind::PaymentExpired)).await;
         }
-        let mut settlement =
-            match within(self.merchant.settings.rail_timeout, self.bound.method.settle(payment, attempt)).await {
-                Some(Ok(settlement)) => settlement,
-                Some(Err(SettleError::Declined(declined))) => return self.declined(lease, &declined).await,
-                Some(Err(SettleError::Fault(fault))) => return self.fault(lease, attempt, &fault).await,
-                Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
-                None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
-            };
+        let taken = async {
+            match self.timing {
+                SettleTiming::BeforeHandler => {
+                    self.bound.method.settle(payment, attempt).await.map(Authorized::Settled)
+                }
+                SettleTiming::AfterHandler => self.bound.method.authorize(payment, attempt).await,
+            }
+        };
+        let settlement = match within(self.merchant.settings.rail_timeout, taken).await {
+            Some(Ok(Authorized::Settled(settlement))) => settlement,
+            Some(Ok(Authorized::Pending(authorization))) => return Ok(Money::Pending(authorization, attempt)),
+            Some(Err(SettleError::Declined(declined))) => return self.declined(lease, &declined).await,
+            Some(Err(SettleError::Fault(fault))) => return self.fault(lease, attempt, &fault).await,
+            Some(Err(SettleError::Unknown(unknown))) => return self.unknown(lease, &unknown).await,
+            None => return self.unknown(lease, &Unknown::new("settlement took too long")).await,
+        };
+        self.record_settlement(lease, settlement).await.map(Money::Settled)
+    }
+
+    /// The rail says that the money has moved.
+    pub(super) async fn record_settlement(
+        &self,
+        lease: Lease,
+        mut settlement: Settlement,
+    ) -> Result<Settlement, Refusal> {
         // Milliseconds: there are clients that cannot read more.
         let now = self.merchant.now();
         settlement.settled_at = Timestamp::from_unix_millis(now.unix_millis()).unwrap_or(now);
@@ -256,7 +302,7 @@ impl Gate<'_> {
         Err(Refusal::new(RefusalKind::OutcomeUnknown))
     }
 
-    async fn declined<T>(&self, lease: Lease, declined: &Declined) -> Result<T, Refusal> {
+    pub(super) async fn declined<T>(&self, lease: Lease, declined: &Declined) -> Result<T, Refusal> {
         let refusal = Refusal::declined(declined, self.bound.payment.id);
         self.give_up(lease, Release::NotCharged, refusal).await
     }
@@ -272,7 +318,7 @@ impl Gate<'_> {
         Err(refusal)
     }
 
-    async fn unknown<T>(&self, lease: Lease, unknown: &Unknown) -> Result<T, Refusal> {
+    pub(super) async fn unknown<T>(&self, lease: Lease, unknown: &Unknown) -> Result<T, Refusal> {
         events::unknown(self.bound.method.method(), self.bound.payment.id, unknown);
         let _ = self.release(lease, Release::Unknown).await;
         Err(Refusal::new(RefusalKind::OutcomeUnknown).retry_after_or_default(unknown.retry_after()))
@@ -280,14 +326,14 @@ impl Gate<'_> {
 
     /// Gives the claim up before an answer with a challenge. If the journal cannot do that, the payer
     /// must not be asked to pay again while the claim stands in the way.
-    async fn give_up<T>(&self, lease: Lease, reason: Release, refusal: Refusal) -> Result<T, Refusal> {
+    pub(super) async fn give_up<T>(&self, lease: Lease, reason: Release, refusal: Refusal) -> Result<T, Refusal> {
         match self.release(lease, reason).await {
             Ok(()) => Err(refusal),
             Err(error) => Err(unavailable("release", &error)),
         }
     }
 
-    async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
+    pub(super) async fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         self.store(self.merchant.store.release(lease, reason)).await
     }
 

@@ -3,6 +3,7 @@
 //! What a check has proved is a value that only the check can make: a `Bound` payment answers one of
 //! our own offers, a `Settled` one has moved money. A receipt can only be issued from `&Settled`.
 
+mod after;
 mod answers;
 mod bind;
 mod breaker;
@@ -24,6 +25,7 @@ mod transport;
 mod unfulfilled;
 
 pub(crate) use self::{
+    after::check_timing,
     answers::{Held, NotServed, idempotency_key, reused},
     bind::{Bound, bind, issued_for_another_request},
     config::Settings,
@@ -36,6 +38,7 @@ pub(crate) use self::{
     tasks::{Detached, InFlight, within},
 };
 pub use self::{
+    after::{PendingPayment, SettleTiming},
     config::{ConfigError, MerchantBuilder, ReplayAnswer},
     info::PaymentInfo,
     outcome::PaymentOutcome,

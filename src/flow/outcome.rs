@@ -16,6 +16,9 @@ pub enum PaymentOutcome {
     RefundPending,
     /// The money was taken, nothing was delivered, and the time for that is over. The merchant has it listed.
     Unfulfilled,
+    /// No money was taken: this route settles after the handler, which has failed. The same credential is good
+    /// again until its challenge has expired.
+    NotCharged,
 }
 
 impl PaymentOutcome {
@@ -26,6 +29,7 @@ impl PaymentOutcome {
             Self::Refunded => "refunded",
             Self::RefundPending => "refund-pending",
             Self::Unfulfilled => "unfulfilled",
+            Self::NotCharged => "not-charged",
         }
     }
 }

@@ -17,12 +17,16 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::{
-    RequestBody, ResponseBody, answers, render,
+    RequestBody, ResponseBody,
+    after::Asked,
+    answers, render,
     request_body::Buffer,
     route::{Admission, Gate, Route},
 };
 use crate::{
-    flow::{self, Delivery, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, Step, events},
+    flow::{
+        self, Delivery, Detached, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, SettleTiming, Step, events,
+    },
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
     store::StoreError,
@@ -54,8 +58,18 @@ pin_project! {
         Quote { quote: QuoteFuture, asking: Option<Asking<S, B>> },
         // The money is being taken.
         Gate { gate: Gate, paying: Option<Paying<S, B>> },
-        // The handler is at work for settled money.
-        Handle { #[pin] future: F, delivery: Option<Delivery>, head_only: bool, route: Arc<Route> },
+        // The handler is at work for settled money, or for a request that will be asked for it then.
+        Handle {
+            #[pin] future: F,
+            delivery: Option<Delivery>,
+            head_only: bool,
+            asked: Option<Box<Asked>>,
+            route: Arc<Route>,
+        },
+        // The handler has succeeded, and now the money is being taken.
+        Capture { gate: Gate, answer: Option<R>, end: End, asked: Option<Box<Asked>>, route: Arc<Route> },
+        // The handler has failed, and no money is taken.
+        CallOff { work: Detached<bool>, answer: Option<R>, route: Arc<Route> },
         // The journal records how it ended.
         Journal { step: Step, delivery: Option<Delivery>, answer: Option<R>, end: End, route: Arc<Route> },
         // An answer without a body is being kept.
@@ -186,7 +200,7 @@ where
                         None => paying.refuse(Refusal::new(RefusalKind::OutcomeUnknown)),
                     }
                 }
-                StateProj::Handle { future, delivery, head_only, route } => {
+                StateProj::Handle { future, delivery, head_only, asked, route } => {
                     let Poll::Ready(result) = future.poll(cx) else {
                         if let Some(delivery) = delivery {
                             delivery.poll_renewal(cx);
@@ -197,6 +211,14 @@ where
                     // On an error the delivery is given up by dropping it.
                     let response = result?;
                     let end = end_of(&response, *head_only);
+                    if delivery.is_pending() {
+                        let (answer, route, asked) = (Some(response), Arc::clone(route), asked.take());
+                        state.set(match end {
+                            End::Failed => State::CallOff { work: delivery.call_off(), answer, route },
+                            _ => State::Capture { gate: delivery.capture(), answer, end, asked, route },
+                        });
+                        continue;
+                    }
                     let call = response.extensions().get().copied();
                     let step = match end {
                         End::Failed => delivery.fail(call, response.status()),
@@ -212,6 +234,31 @@ where
                         end,
                         route: Arc::clone(route),
                     }
+                }
+                StateProj::Capture { gate, answer, end, asked, route } => {
+                    let result = ready!(gate.poll(cx, &route.merchant.tasks));
+                    let refusal = match result {
+                        Some(Ok(mut delivery)) => {
+                            let answer = answer.take();
+                            delivery
+                                .provider_call(answer.as_ref().and_then(|answer| answer.extensions().get().copied()));
+                            let step = delivery.commit();
+                            let (end, route) = (*end, Arc::clone(route));
+                            state.set(State::Journal { step, delivery: Some(delivery), answer, end, route });
+                            continue;
+                        }
+                        Some(Err(NotServed::Refused(refusal))) => refusal,
+                        Some(Err(NotServed::Kept(kept))) => return Poll::Ready(Ok(answers::again(kept))),
+                        None => Refusal::new(RefusalKind::OutcomeUnknown),
+                    };
+                    let Some(asked) = asked.take() else { return Poll::Pending };
+                    State::Answer { answer: Some(asked.refuse(refusal, route)) }
+                }
+                StateProj::CallOff { work, answer, route } => {
+                    let certain = ready!(work.poll(cx, &route.merchant.tasks)) == Some(true);
+                    let Some(mut answer) = answer.take() else { return Poll::Pending };
+                    render::not_charged(&mut answer, certain);
+                    return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
                 }
                 StateProj::Journal { step, delivery, answer, end, route } => {
                     let recorded = ready!(step.as_mut().poll(cx));
@@ -335,17 +382,24 @@ impl<S, B: Body> Asking<S, B> {
 }
 
 impl<S, B> Paying<S, B> {
-    /// The money has moved: call the service.
+    /// The money has moved, or can be taken: call the service.
     fn handle(self, delivery: Delivery) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
     {
-        let Self { route, mut service, mut request, .. } = self;
+        let Self { route, mut service, mut request, offers, digest } = self;
         if let Some(info) = delivery.info() {
             request.extensions_mut().insert(info.clone());
         }
+        let mut asked = None;
+        if route.timing == SettleTiming::AfterHandler {
+            let (mut head, body) = request.into_parts();
+            asked = delivery.is_pending().then(|| Box::new(Asked::new(&head, offers, digest, &route)));
+            delivery.pending_payment().map(|payment| head.extensions.insert(payment));
+            request = Request::from_parts(head, body);
+        }
         let head_only = request.method() == Method::HEAD;
-        State::Handle { future: service.call(request), delivery: Some(delivery), head_only, route }
+        State::Handle { future: service.call(request), delivery: Some(delivery), head_only, asked, route }
     }
 
     fn refuse(self, refusal: Refusal) -> State<S, B, S::Future, S::Response>

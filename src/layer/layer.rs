@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use super::{Payment, route::Route};
 use crate::{
     Merchant,
-    flow::{ConfigError, OfferBook},
+    flow::{self, ConfigError, OfferBook, SettleTiming},
     pricing::{IntoPricing, Pricing},
 };
 
@@ -74,6 +74,27 @@ impl PaymentLayer {
     pub fn scope(mut self, label: impl Into<String>) -> Self {
         self.route.label = Some(label.into().into());
         self
+    }
+
+    /// When the money is taken: before the handler is called, unless this says otherwise.
+    ///
+    /// ```
+    /// # use tower_mpp::{KeyRing, Merchant, Price, SettleTiming, method::Sandbox, store::MemoryNonceStore};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let merchant = Merchant::builder("api.example.com", KeyRing::new([7; 32])?)
+    /// #     .test_mode(true).method(Sandbox::new())
+    /// #     .nonce_store(MemoryNonceStore::single_process(1000)).build()?;
+    /// let charge = merchant.charge(Price::usd("0.50")?)?.settle(SettleTiming::AfterHandler)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::SettleTiming`] when a method that this route may offer cannot settle after the handler.
+    pub fn settle(mut self, timing: SettleTiming) -> Result<Self, ConfigError> {
+        flow::check_timing(&self.route.merchant, &self.route.book, timing)?;
+        self.route.timing = timing;
+        Ok(self)
     }
 
     /// Binds the query too: for routes where it selects what is bought. Off by default.

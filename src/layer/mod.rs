@@ -4,6 +4,7 @@
 //! `Send` or `'static` that was not, and errors pass through. The one allocation that is more than a
 //! buffer is the paid gate itself.
 
+mod after;
 mod answers;
 mod body;
 #[cfg(feature = "axum")]

@@ -153,6 +153,14 @@ pub(super) fn failed<B>(response: &mut Response<B>, outcome: PaymentOutcome) {
     response.extensions_mut().insert(outcome);
 }
 
+/// Marks an answer whose handler failed before any money was taken; `certain` when none will be.
+pub(super) fn not_charged<B>(response: &mut Response<B>, certain: bool) {
+    match certain {
+        true => failed(response, PaymentOutcome::NotCharged),
+        false => strip_payment_headers(response.headers_mut()),
+    }
+}
+
 /// What the service behind us says about payments is not ours: a forged receipt, or a second bill for a
 /// request that has been paid.
 fn strip_payment_headers(headers: &mut HeaderMap) {

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     Merchant,
     flow::{
-        self, Bound, Delivery, Detached, InFlight, Inner, NotServed, OfferBook, Offers, Refusal, RefusalKind, Terms,
-        events,
+        self, Bound, Delivery, Detached, InFlight, Inner, NotServed, OfferBook, Offers, Refusal, RefusalKind,
+        SettleTiming, Terms, events,
     },
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
@@ -37,6 +37,7 @@ pub(super) struct Route {
     pub(super) book: Arc<OfferBook>,
     pub(super) free_when: Option<Arc<Predicate>>,
     pub(super) label: Option<Arc<str>>,
+    pub(super) timing: SettleTiming,
     pub(super) bind_query: bool,
     pub(super) bind_body: bool,
     pub(super) body_limit: usize,
@@ -80,6 +81,7 @@ impl Route {
             book,
             free_when: None,
             label: None,
+            timing: SettleTiming::default(),
             bind_query: false,
             bind_body: true,
             body_limit: 1024 * 1024,
@@ -188,7 +190,8 @@ impl Route {
     /// Takes the money, detached from the connection.
     fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Gate {
         let span = events::payment_span(&bound);
-        Detached::new(flow::settle(Arc::clone(&self.merchant), bound, scope, in_flight).instrument(span))
+        let settled = flow::settle(Arc::clone(&self.merchant), bound, scope, self.timing, in_flight);
+        Detached::new(settled.instrument(span))
     }
 
     /// A credential of ours that is bound to another request: whether that one came with this key.
@@ -258,6 +261,7 @@ impl fmt::Debug for Route {
         f.debug_struct("Route")
             .field("realm", &self.merchant.realm)
             .field("label", &self.label)
+            .field("timing", &self.timing)
             .field("bind_query", &self.bind_query)
             .field("bind_body", &self.bind_body)
             .field("body_limit", &self.body_limit)

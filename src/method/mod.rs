@@ -3,6 +3,7 @@
 //! [`PaymentMethod`] is implemented once per method and intent. [`Sandbox`] is an embedded rail for
 //! tests and demos; [`Stripe`](stripe::Stripe) (feature `stripe`) takes Shared Payment Tokens.
 
+mod authorization;
 mod outcome;
 mod payment;
 mod sandbox;
@@ -14,6 +15,7 @@ pub(crate) mod testing;
 use async_trait::async_trait;
 
 pub use self::{
+    authorization::{Authorization, Authorized},
     outcome::{DeclineReason, Declined, Fault, RefundError, Refunded, Resolution, SettleError, Unknown, VerifyError},
     payment::{Attempt, Checked, LostPayment, OfferRequest, Payment, PaymentContext, RefundRequest},
     sandbox::{Sandbox, SandboxKey},
@@ -79,9 +81,65 @@ pub trait PaymentMethod: Send + Sync + 'static {
     /// [`SettleError`], see the contract above.
     async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError>;
 
+    /// Whether this rail can take the money after the handler has answered
+    /// ([`SettleTiming::AfterHandler`](crate::SettleTiming)). `false` unless a method says otherwise: a proof
+    /// that may become worthless while the handler works would buy it for nothing.
+    fn can_settle_after(&self) -> bool {
+        false
+    }
+
+    /// Makes as sure as it can that the money can be taken later, without taking it. Called instead of
+    /// [`settle`](Self::settle) where the route settles after the handler; the payment has been
+    /// [verified](Self::verify). What it returns is given to [`capture`](Self::capture) once the handler has
+    /// succeeded, and to [`cancel`](Self::cancel) otherwise.
+    ///
+    /// [`Attempt::Resumed`]: an earlier attempt may have come to any point, also behind a capture. What that
+    /// one has authorised must be found again, and where it has taken the money the answer is
+    /// [`Authorized::Settled`].
+    ///
+    /// A method that does not implement this has nothing to prepare. It cannot tell how far an earlier
+    /// attempt came, so resumed it settles at once.
+    ///
+    /// # Errors
+    /// [`SettleError`], see the contract above. Declined and at fault it leaves no authorisation behind.
+    async fn authorize(&self, payment: &Payment, attempt: Attempt) -> Result<Authorized, SettleError> {
+        match attempt {
+            Attempt::First => Ok(Authorized::Pending(Authorization::none())),
+            Attempt::Resumed => self.settle(payment, attempt).await.map(Authorized::Settled),
+        }
+    }
+
+    /// Takes the money that was authorised. Idempotent like [`settle`](Self::settle), which is what a method
+    /// calls here that does not implement it.
+    ///
+    /// # Errors
+    /// [`SettleError`], see the contract above. Declined it leaves no authorisation behind; after a
+    /// [`Fault`] it is cancelled by the caller.
+    async fn capture(
+        &self,
+        payment: &Payment,
+        authorization: &Authorization,
+        attempt: Attempt,
+    ) -> Result<Settlement, SettleError> {
+        let _ = authorization;
+        self.settle(payment, attempt).await
+    }
+
+    /// Gives an authorisation up that was not captured. Afterwards it is certain that no money has moved for
+    /// this payment and none will. The same credential may then be authorised again. May be called twice.
+    ///
+    /// # Errors
+    /// [`Unknown`] when that is not certain; the payment then stays open until it is resumed or
+    /// [resolved](Self::resolve).
+    async fn cancel(&self, payment: &Payment, authorization: &Authorization) -> Result<(), Unknown> {
+        let _ = (payment, authorization);
+        Ok(())
+    }
+
     /// Finds out, without the payer's credential, what became of a payment whose outcome is unknown: by
     /// the merchant's own references at the rail. A payment that can still be completed without anybody
-    /// being charged for it is ended ([`Resolution::NotCharged`]).
+    /// being charged for it is ended ([`Resolution::NotCharged`]), one that is only authorised too, as soon as its
+    /// challenge has expired.
     ///
     /// # Errors
     /// [`Unknown`] when the rail does not know yet, cannot be reached, or cannot look payments up, which is

@@ -180,6 +180,11 @@ impl PaymentMethod for Sandbox {
         true
     }
 
+    /// The signature stays good, and the ledger declines whoever has spent the money meanwhile.
+    fn can_settle_after(&self) -> bool {
+        true
+    }
+
     fn offer(&self, price: &Price) -> Option<OfferRequest> {
         // A currency that nobody can have money in is not asked for.
         self.opening(price.currency())?;

@@ -9,7 +9,8 @@ pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt
 pub const ACCEPT_PAYMENT: HeaderName = HeaderName::from_static("accept-payment");
 
 /// `Payment-Outcome`, our extension on an answer that was paid for but not delivered:
-/// `redeliverable`, `refunded` or `unfulfilled`.
+/// `redeliverable`, `refunded` or `unfulfilled`. Where the money would only have been taken afterwards:
+/// `not-charged`.
 pub const PAYMENT_OUTCOME: HeaderName = HeaderName::from_static("payment-outcome");
 
 /// `Idempotency-Key` (core draft, security considerations, idempotency).

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,7 @@ struct State {
     attempts: AtomicUsize,
     yields: AtomicUsize,
     delay: Mutex<Duration>,
+    after: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +82,12 @@ impl TestRail {
     /// Makes settling take this long.
     pub fn delay(self, delay: Duration) -> Self {
         *self.state.delay.lock().expect("lock") = delay;
+        self
+    }
+
+    /// Can take the money after the handler too.
+    pub fn settling_after(self) -> Self {
+        self.state.after.store(true, Ordering::SeqCst);
         self
     }
 
@@ -139,6 +146,10 @@ impl PaymentMethod for TestRail {
 
     fn intent(&self) -> &Intent {
         &Intent::CHARGE
+    }
+
+    fn can_settle_after(&self) -> bool {
+        self.state.after.load(Ordering::SeqCst)
     }
 
     fn offer(&self, price: &Price) -> Option<OfferRequest> {

@@ -28,7 +28,19 @@
 //!
 //! Any other token has to be granted first: `POST /v1/test_helpers/shared_payment/granted_tokens`.
 //! `*refund_pending*`, `*refund_failed*`, `*refund_balance*` and `*refund_drop*` in a token's name decide
-//! about the refund of its payment.
+//! about the refund of its payment. With `capture_method=manual` what would succeed is held instead, and these
+//! decide about its capture:
+//!
+//! | token | what happens |
+//! |---|---|
+//! | `*capture_declined*` | 402 `card_declined`; the money stays held |
+//! | `*capture_lapsed*` | 400 `charge_expired_for_capture`; the PaymentIntent is cancelled |
+//! | `*capture_ratelimited*` | 429, always |
+//! | `*capture_5xx*` | 500 before anything is done, once |
+//! | `*capture_stored5xx*` | captures, answers 500 and stores that answer |
+//! | `*capture_drop_before*` | the connection is lost before anything is done, twice |
+//! | `*capture_drop*` | captures; the connection is lost without an answer, twice |
+//! | `*cancel_drop*` | cancels; the connection is lost without an answer, once |
 #![allow(dead_code, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
 
@@ -124,6 +136,28 @@ impl StripeStandIn {
 
     pub fn charges(&self) -> Vec<Charge> {
         self.shared.state().charges.clone()
+    }
+
+    /// PaymentIntents whose money is held and neither captured nor cancelled.
+    pub fn held(&self) -> Vec<String> {
+        self.with_status("requires_capture")
+    }
+
+    pub fn cancelled(&self) -> Vec<String> {
+        self.with_status("canceled")
+    }
+
+    fn with_status(&self, status: &str) -> Vec<String> {
+        let state = self.shared.state();
+        state.intents.iter().filter(|(_, intent)| intent["status"] == status).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Cancels what is held, as Stripe does after some days.
+    pub fn let_lapse(&self) {
+        let mut state = self.shared.state();
+        for intent in state.intents.values_mut().filter(|intent| intent["status"] == "requires_capture") {
+            state::cancel(intent, Some("automatic"));
+        }
     }
 
     pub fn refunds(&self) -> Vec<Refund> {
@@ -296,6 +330,9 @@ async fn execute(shared: &Shared, call: &Call) -> Result<Reply, Reply> {
             return Err(Reply { lost: true, ..error(500, json!({})) });
         }
     }
+    if let Some(refused) = shared.state().refuses_capture(call) {
+        return Err(refused);
+    }
     let mut state = shared.state();
     let segments: Vec<&str> = call.path.trim_start_matches("/v1/").split('/').collect();
     match (call.method.as_str(), segments.as_slice()) {
@@ -303,6 +340,7 @@ async fn execute(shared: &Shared, call: &Call) -> Result<Reply, Reply> {
         ("GET", ["payment_intents", "search"]) => state.search(call),
         ("GET", ["payment_intents", id]) => state.intent(id, call).map(|intent| ok(intent.clone())),
         ("POST", ["payment_intents", id, "cancel"]) => state.cancel(id, call),
+        ("POST", ["payment_intents", id, "capture"]) => state.capture(id, call),
         ("POST", ["refunds"]) => state.create_refund(shared, call),
         ("GET", ["refunds"]) => Ok(state.list_refunds(call)),
         ("POST", ["test_helpers", "shared_payment", "granted_tokens"]) => state.grant(shared, call),
@@ -346,6 +384,12 @@ impl Call {
         self.field("shared_payment_granted_token")
             .or_else(|| self.field("payment_method_data[shared_payment_granted_token]"))
             .unwrap_or_default()
+    }
+
+    /// The PaymentIntent of `POST /v1/payment_intents/{id}/{action}`.
+    fn intent_in_path(&self, action: &str) -> Option<&str> {
+        let rest = self.path.strip_prefix("/v1/payment_intents/").filter(|_| self.method == Method::POST)?;
+        rest.strip_suffix(action)?.strip_suffix('/')
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {

@@ -38,6 +38,7 @@ pub struct StripeBuilder {
     payment_method_types: Vec<String>,
     metadata: BTreeMap<String, String>,
     connect: Connect,
+    manual_capture: bool,
 }
 
 /// Stripe Connect settlement (Stripe charge draft, "Stripe Connect Settlement"). From the merchant's
@@ -71,6 +72,7 @@ pub(super) struct Settings {
     pub(super) payment_method_types: Vec<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) connect: Connect,
+    pub(super) manual_capture: bool,
     pub(super) timeout: Duration,
     pub(super) test_key: bool,
 }
@@ -87,6 +89,7 @@ impl StripeBuilder {
             payment_method_types: vec!["card".to_owned(), "link".to_owned()],
             metadata: BTreeMap::new(),
             connect: Connect::default(),
+            manual_capture: false,
         }
     }
 
@@ -126,6 +129,17 @@ impl StripeBuilder {
     /// metadata of every PaymentIntent. Keys that begin with `mpp_` are ours.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Holds the money first and captures it afterwards (`capture_method: manual`; off by default), which is
+    /// what a route needs that settles after its handler
+    /// ([`SettleTiming::AfterHandler`](crate::SettleTiming)). What is held and not captured is cancelled. Routes
+    /// that settle before their handler capture at once, at the price of a second call.
+    ///
+    /// Payers must be able to pay with something that can be held: cards and Link can.
+    pub fn manual_capture(mut self, on: bool) -> Self {
+        self.manual_capture = on;
         self
     }
 
@@ -197,6 +211,7 @@ impl StripeBuilder {
             payment_method_types: self.payment_method_types,
             metadata: self.metadata,
             connect: self.connect,
+            manual_capture: self.manual_capture,
             timeout: self.timeout,
             test_key,
         };

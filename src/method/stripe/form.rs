@@ -19,8 +19,11 @@ pub(super) fn payment_intent(
     let mut form = Serializer::new(String::new());
     form.append_pair("amount", &amount.to_string())
         .append_pair("automatic_payment_methods[allow_redirects]", "never")
-        .append_pair("automatic_payment_methods[enabled]", "true")
-        .append_pair("confirm", "true")
+        .append_pair("automatic_payment_methods[enabled]", "true");
+    if settings.manual_capture {
+        form.append_pair("capture_method", "manual");
+    }
+    form.append_pair("confirm", "true")
         .append_pair("currency", currency.as_str())
         .append_pair("shared_payment_granted_token", token);
     let connect = &settings.connect;
@@ -46,6 +49,11 @@ pub(super) fn payment_intent(
     form.append_pair("metadata[mpp_challenge_id]", &id.to_string())
         .append_pair("metadata[mpp_intent]", Intent::CHARGE.as_str());
     form.finish()
+}
+
+/// `POST /v1/payment_intents/{id}/capture`: all of it.
+pub(super) fn capture(amount: Amount) -> String {
+    format!("amount_to_capture={amount}")
 }
 
 /// `POST /v1/refunds`. A refund of the whole payment takes back transfer and fee as well.

@@ -9,7 +9,8 @@
 //! | `succeeded`, with our amount and currency | settled, `reference` is the PaymentIntent id |
 //! | 402 `card_error`, `requires_payment_method`, `canceled` | declined (insufficient when the card says so) |
 //! | 400 or 404 about the token: unknown, spent, expired, over its limit | declined |
-//! | `requires_action`, `requires_confirmation`, `requires_capture` | the PaymentIntent is cancelled, then declined; settled when it succeeded meanwhile |
+//! | `requires_capture`, with [`manual_capture`](StripeBuilder::manual_capture) and our amount and currency | held: captured, or cancelled when the handler fails |
+//! | `requires_action`, `requires_confirmation`, another `requires_capture` | the PaymentIntent is cancelled, then declined; settled when it succeeded meanwhile |
 //! | `processing`, a time-out, a lost connection, 5xx, anything unreadable | unknown |
 //! | 409 `idempotency_key_in_use` | repeated once after a pause, then unknown |
 //! | 401, 403, other 400 and 404, no connection at all | our fault; unknown when an earlier attempt may have moved money |
@@ -23,6 +24,12 @@
 //! is sent again: the PaymentIntent is searched by its metadata. A restricted key therefore needs to
 //! read PaymentIntents as well.
 //!
+//! With manual capture a credential whose handler failed is good again: its PaymentIntent is cancelled, and
+//! the next one has the key `<challenge id>_<id of the cancelled PaymentIntent>`, at most eight in all. Before a
+//! capture is asked for, its PaymentIntent is the only one of its challenge that is not cancelled. A payment
+//! whose process was lost in between is found by the same credential, or by
+//! [`resolve`](PaymentMethod::resolve), which cancels it once the challenge has expired.
+//!
 //! No text of Stripe reaches the payer, and neither keys nor tokens reach the log: events of target
 //! `tower_mpp` carry the challenge id, Stripe's request id, `code` and `decline_code`.
 //!
@@ -31,6 +38,7 @@
 
 mod amount;
 mod api;
+mod books;
 mod config;
 mod form;
 mod reply;
@@ -47,13 +55,14 @@ use tokio::time::Instant;
 pub use self::config::{StripeBuilder, StripeConfigError};
 use self::{
     api::{Api, CallError, Reply},
+    books::Books,
     config::{Settings, is_id},
     reply::RefundReply,
     settle::Settling,
 };
 use super::{
-    Attempt, Checked, Declined, Fault, OfferRequest, Payment, PaymentMethod, RefundError, RefundRequest, Refunded,
-    SettleError, Settlement, Unknown, VerifyError,
+    Attempt, Authorization, Authorized, Checked, Declined, Fault, LostPayment, OfferRequest, Payment, PaymentMethod,
+    RefundError, RefundRequest, Refunded, Resolution, SettleError, Settlement, Unknown, VerifyError,
 };
 use crate::protocol::{ChallengeId, Intent, MethodId, Price};
 
@@ -158,14 +167,41 @@ impl PaymentMethod for Stripe {
         Ok(Checked::exclusive(payment.spend_key(payload.spt)).remember_for(REMEMBER))
     }
 
+    /// With [`manual_capture`](StripeBuilder::manual_capture): a token that was only looked at may be worth
+    /// nothing any more when the handler is done.
+    fn can_settle_after(&self) -> bool {
+        self.settings.manual_capture
+    }
+
     /// Nothing: asking Stripe about the token first would not make the charge more certain.
     async fn verify(&self, _: &Payment, _: Attempt) -> Result<(), VerifyError> {
         Ok(())
     }
 
     async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError> {
-        let payload = Payload::read(payment)?;
-        Settling { stripe: self, payment, payload, deadline: self.deadline() }.run(attempt).await
+        Settling::of(self, payment, self.deadline())?.settle(attempt).await
+    }
+
+    async fn authorize(&self, payment: &Payment, attempt: Attempt) -> Result<Authorized, SettleError> {
+        Settling::of(self, payment, self.deadline())?.authorize(attempt).await
+    }
+
+    async fn capture(
+        &self,
+        payment: &Payment,
+        authorization: &Authorization,
+        attempt: Attempt,
+    ) -> Result<Settlement, SettleError> {
+        Settling::of(self, payment, self.deadline())?.capture(authorization, attempt).await
+    }
+
+    async fn cancel(&self, payment: &Payment, authorization: &Authorization) -> Result<(), Unknown> {
+        let settling = Settling::of(self, payment, self.deadline());
+        settling.map_err(|_| Unknown::new("there is no token"))?.cancel(authorization).await
+    }
+
+    async fn resolve(&self, lost: LostPayment<'_>) -> Result<Resolution, Unknown> {
+        Books::of_lost(self, lost, self.deadline()).resolve().await
     }
 
     async fn refund(&self, refund: RefundRequest<'_>) -> Result<Refunded, RefundError> {

@@ -23,6 +23,7 @@ pub(super) struct Intent {
     /// In Stripe's minor units.
     pub(super) amount: u64,
     pub(super) amount_received: Option<u64>,
+    pub(super) amount_capturable: Option<u64>,
     pub(super) currency: String,
 }
 
@@ -34,8 +35,12 @@ pub(super) enum Status {
     Processing,
     /// Money may move yet if somebody does something, unless the PaymentIntent is cancelled.
     Open,
+    /// The money is held and moves when it is captured, unless the PaymentIntent is cancelled.
+    Authorized,
     /// No money moved, and none will without the merchant's secret key.
     Failed,
+    /// No money moved, and none ever will.
+    Canceled,
     /// A status that this version does not know.
     Other,
 }
@@ -45,9 +50,11 @@ impl Status {
         match status {
             "succeeded" => Self::Succeeded,
             "processing" => Self::Processing,
-            // We never ask for manual capture; if Stripe does it nevertheless it is cancelled too.
-            "requires_action" | "requires_confirmation" | "requires_capture" => Self::Open,
-            "requires_payment_method" | "canceled" => Self::Failed,
+            "requires_action" | "requires_confirmation" => Self::Open,
+            // Where nobody asked for manual capture it is cancelled too.
+            "requires_capture" => Self::Authorized,
+            "requires_payment_method" => Self::Failed,
+            "canceled" => Self::Canceled,
             _ => Self::Other,
         }
     }
@@ -60,14 +67,16 @@ struct WireIntent {
     amount: u64,
     #[serde(default)]
     amount_received: Option<u64>,
+    #[serde(default)]
+    amount_capturable: Option<u64>,
     currency: String,
 }
 
 impl WireIntent {
     fn check(self) -> Option<Intent> {
-        let Self { id, status, amount, amount_received, currency } = self;
+        let Self { id, status, amount, amount_received, amount_capturable, currency } = self;
         let status = Status::parse(&status);
-        is_id(&id, "pi_").then_some(Intent { id, status, amount, amount_received, currency })
+        is_id(&id, "pi_").then_some(Intent { id, status, amount, amount_received, amount_capturable, currency })
     }
 }
 
@@ -189,7 +198,7 @@ fn refused(status: StatusCode, error: ErrorBody) -> Created {
             // The failed PaymentIntent is nested in the error. When it is not at its end the status
             // decides, not the error.
             let nested = error.payment_intent.and_then(WireIntent::check);
-            if let Some(intent) = nested.filter(|intent| intent.status != Status::Failed) {
+            if let Some(intent) = nested.filter(|intent| !matches!(intent.status, Status::Failed | Status::Canceled)) {
                 return Created::Intent(intent);
             }
             Created::Declined(if error.decline_code.as_deref() == Some("insufficient_funds") {
@@ -240,8 +249,9 @@ pub(super) fn search_result(reply: &Reply) -> Result<Option<Intent>, ()> {
     let rank = |intent: &Intent| match intent.status {
         Status::Succeeded => 0,
         Status::Processing | Status::Other => 1,
-        Status::Open => 2,
+        Status::Open | Status::Authorized => 2,
         Status::Failed => 3,
+        Status::Canceled => 4,
     };
     Ok(intents.ok_or(())?.into_iter().min_by_key(rank))
 }
@@ -380,7 +390,9 @@ mod tests {
                 Status::Succeeded => "succeeded",
                 Status::Processing => "processing",
                 Status::Open => "open",
+                Status::Authorized => "authorized",
                 Status::Failed => "failed",
+                Status::Canceled => "canceled",
                 Status::Other => "other",
             },
             Created::Declined(declined) if declined.reason() == DeclineReason::Insufficient => "insufficient",
@@ -399,9 +411,9 @@ mod tests {
             ("processing", "processing"),
             ("requires_action", "open"),
             ("requires_confirmation", "open"),
-            ("requires_capture", "open"),
+            ("requires_capture", "authorized"),
             ("requires_payment_method", "failed"),
-            ("canceled", "failed"),
+            ("canceled", "canceled"),
             ("a_status_of_next_year", "other"),
         ] {
             assert_eq!(word_for(&reply(200, an_intent(status))), meaning, "{status}");
@@ -519,7 +531,8 @@ mod tests {
         assert_eq!(found(&[]), Ok(None));
         assert_eq!(status(&["canceled", "succeeded", "processing"]), Some(Status::Succeeded));
         assert_eq!(status(&["canceled", "requires_action", "processing"]), Some(Status::Processing));
-        assert_eq!(status(&["canceled"]), Some(Status::Failed));
+        assert_eq!(status(&["canceled", "requires_capture"]), Some(Status::Authorized));
+        assert_eq!(status(&["canceled"]), Some(Status::Canceled));
         // One that cannot be read may be the one that decides.
         assert_eq!(search_result(&reply(200, json!({"data": [an_intent("canceled"), {"id": "x"}]}))), Err(()));
         assert_eq!(search_result(&reply(403, json!({"data": []}))), Err(()));

@@ -1,4 +1,5 @@
-//! One settlement: create the PaymentIntent, and find out what became of it.
+//! One settlement: create the PaymentIntent, and find out what became of it. With manual capture it is held
+//! first and captured later.
 
 use std::time::Duration;
 
@@ -7,59 +8,149 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Payload, Stripe,
     api::{CallError, Reply},
+    books::{ASK_AGAIN, Books, SEARCH_LAG, undecided, unknown},
+    config::is_id,
     fault, form, log, log_declined,
-    reply::{self, Created, Status},
+    reply::{self, Created, Intent, Status},
 };
-use crate::method::{Attempt, DeclineReason, Declined, Payment, SettleError, Settlement, Unknown};
+use crate::method::{
+    Attempt, Authorization, Authorized, DeclineReason, Declined, Payment, SettleError, Settlement, Unknown,
+};
 
-/// How long after the expiry of the challenge a search that finds nothing is believed: Stripe's index is
-/// a minute behind as a rule, and up to an hour in an outage.
-const SEARCH_IS_COMPLETE: Duration = Duration::from_secs(2 * 60 * 60);
 /// Before the one repeat while the first request is still at work.
 const PAUSE: Duration = Duration::from_millis(500);
-/// When to ask again about a payment that takes its time.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// Stripe's search lags behind by up to a minute.
-const SEARCH_LAG: Duration = Duration::from_secs(60);
+/// How often one credential is authorised at most. Every time after a handler that failed needs a
+/// PaymentIntent of its own, and is found by way of all before it.
+const MAX_AUTHORIZATIONS: usize = 8;
 
 pub(super) struct Settling<'a> {
-    pub(super) stripe: &'a Stripe,
-    pub(super) payment: &'a Payment,
-    pub(super) payload: Payload<'a>,
-    pub(super) deadline: Instant,
+    books: Books<'a>,
+    payment: &'a Payment,
+    payload: Payload<'a>,
 }
 
-impl Settling<'_> {
-    pub(super) async fn run(&self, attempt: Attempt) -> Result<Settlement, SettleError> {
-        if !self.stripe.settings.connect.fits(self.payment.amount()) {
+impl<'a> Settling<'a> {
+    pub(super) fn of(stripe: &'a Stripe, payment: &'a Payment, deadline: Instant) -> Result<Self, Declined> {
+        let payload = Payload::read(payment)?;
+        Ok(Self { books: Books::of(stripe, payment, deadline), payment, payload })
+    }
+
+    /// Takes the money, by way of an authorisation where capture is manual.
+    pub(super) async fn settle(&self, attempt: Attempt) -> Result<Settlement, SettleError> {
+        match self.authorize(attempt).await? {
+            Authorized::Settled(settlement) => Ok(settlement),
+            Authorized::Pending(authorization) => self.capture(&authorization, attempt).await,
+        }
+    }
+
+    /// Holds the money where capture is manual; takes it where it is not.
+    pub(super) async fn authorize(&self, attempt: Attempt) -> Result<Authorized, SettleError> {
+        if !self.books.stripe.settings.connect.fits(self.payment.amount()) {
             return Err(self.refused("the application fee or the transfer is more than the amount", None, attempt));
         }
         if attempt == Attempt::Resumed && self.payment.now() >= self.payment.expires() {
-            return self.after_expiry().await;
+            return self.after_expiry().await.map(Authorized::Settled);
         }
-        let (reply, attempt) = self.create(attempt).await?;
-        match reply::created(&reply) {
-            Created::Intent(intent) => self.conclude(intent, !reply.replayed).await,
-            Created::Declined(declined) => {
-                log_declined(self.payment.challenge_id(), &reply);
-                Err(declined.into())
+        // Named by the draft, section "Settlement Procedure".
+        let mut key = format!("{}_{}", self.books.id, self.payload.spt);
+        for _ in 0..MAX_AUTHORIZATIONS {
+            let (reply, attempt) = self.create(&key, attempt).await?;
+            let intent = match reply::created(&reply) {
+                Created::Intent(intent) if reply.replayed && intent.status != Status::Succeeded => {
+                    self.books.current(&intent.id).await?
+                }
+                Created::Intent(intent) => intent,
+                Created::Declined(declined) => {
+                    log_declined(self.books.id, &reply);
+                    return Err(declined.into());
+                }
+                Created::Refused { why, retry_after } => {
+                    log(self.books.id, &reply, why);
+                    return Err(self.refused(why, retry_after, attempt));
+                }
+                Created::InUse => {
+                    return Err(unknown("an earlier request for this payment is still at work", PAUSE).into());
+                }
+                Created::Unknown(why) => {
+                    log(self.books.id, &reply, why);
+                    return Err(unknown(why, ASK_AGAIN).into());
+                }
+                Created::LookUp(why) => {
+                    log(self.books.id, &reply, why);
+                    let Some(intent) = self.books.look_up().await? else { return Err(unknown(why, SEARCH_LAG).into()) };
+                    self.books.current(&intent.id).await?
+                }
+            };
+            match intent.status {
+                Status::Authorized if self.is_manual() => return self.held(intent).await.map(Authorized::Pending),
+                // The handler has failed before, and nothing was charged: once more, with another key. As only a
+                // cancelled PaymentIntent has a successor, there is never more than one that can be captured.
+                Status::Canceled if self.is_manual() => key = format!("{}_{}", self.books.id, intent.id),
+                _ => return self.conclude(intent).await.map(Authorized::Settled),
             }
-            Created::Refused { why, retry_after } => {
-                log(self.payment.challenge_id(), &reply, why);
+        }
+        Err(Declined::new(DeclineReason::Refused, "This credential was tried too often. Ask for a new challenge.")
+            .into())
+    }
+
+    fn is_manual(&self) -> bool {
+        self.books.stripe.settings.manual_capture
+    }
+
+    /// The money is held, if it is the money that was asked for.
+    async fn held(&self, intent: Intent) -> Result<Authorization, SettleError> {
+        if self.books.is_asked_for(&intent, intent.amount_capturable) {
+            return Ok(Authorization::new(intent.id));
+        }
+        tracing::error!(
+            target: "tower_mpp",
+            challenge_id = %self.books.id,
+            payment_intent = intent.id,
+            "Stripe: a PaymentIntent holds another amount or currency than asked for",
+        );
+        self.cancel(&Authorization::new(intent.id)).await?;
+        Err(fault("a PaymentIntent holds another amount or currency than asked for", None).into())
+    }
+
+    /// Takes what is held.
+    pub(super) async fn capture(
+        &self,
+        authorization: &Authorization,
+        attempt: Attempt,
+    ) -> Result<Settlement, SettleError> {
+        let Some(id) = payment_intent(authorization) else {
+            return Err(fault("there is no PaymentIntent to capture", None).into());
+        };
+        let path = format!("/v1/payment_intents/{id}/capture");
+        let form = form::capture(self.payment.amount());
+        let (reply, attempt) = self.post_twice(&path, &format!("{id}_capture"), &form, attempt).await?;
+        match reply::created(&reply) {
+            Created::Intent(intent) if intent.id == id && intent.status == Status::Succeeded => self.paid(&intent),
+            // From the door: nothing was looked at.
+            Created::Refused { why, retry_after } if !matches!(reply.status.as_u16(), 400 | 404) => {
+                log(self.books.id, &reply, why);
                 Err(self.refused(why, retry_after, attempt))
             }
-            Created::InUse => Err(unknown("an earlier request for this payment is still at work", PAUSE)),
+            Created::InUse => Err(unknown("the capture is still at work", PAUSE).into()),
             Created::Unknown(why) => {
-                log(self.payment.challenge_id(), &reply, why);
-                Err(unknown(why, ASK_AGAIN))
+                log(self.books.id, &reply, why);
+                Err(unknown(why, ASK_AGAIN).into())
             }
-            Created::LookUp(why) => {
-                log(self.payment.challenge_id(), &reply, why);
-                match self.look_up().await? {
-                    Some(intent) => self.conclude(intent, false).await,
-                    None => Err(unknown(why, SEARCH_LAG)),
-                }
+            // Whatever Stripe says of it, the PaymentIntent decides.
+            _ => {
+                log(self.books.id, &reply, "a PaymentIntent was not captured");
+                self.conclude(self.books.current(id).await?).await
             }
+        }
+    }
+
+    /// Gives up what is held.
+    pub(super) async fn cancel(&self, authorization: &Authorization) -> Result<(), Unknown> {
+        let Some(id) = payment_intent(authorization) else { return Err(Unknown::new("there is no PaymentIntent")) };
+        match self.books.cancel(id).await?.status {
+            Status::Canceled | Status::Failed => Ok(()),
+            Status::Succeeded => Err(unknown("a PaymentIntent was captured before it was cancelled", ASK_AGAIN)),
+            status => Err(undecided(status)),
         }
     }
 
@@ -68,143 +159,77 @@ impl Settling<'_> {
     /// might charge again, and nobody should be charged for what has expired. So nothing is sent any
     /// more: what there is is looked for.
     async fn after_expiry(&self) -> Result<Settlement, SettleError> {
-        match self.look_up().await? {
-            Some(intent) => self.conclude(intent, false).await,
-            None if self.payment.now() > self.payment.expires().saturating_add(SEARCH_IS_COMPLETE) => {
-                Err(reply::declined().into())
-            }
-            None => Err(unknown("no PaymentIntent was found yet for an expired challenge", SEARCH_LAG)),
+        match self.books.look_up().await? {
+            Some(intent) if intent.status == Status::Succeeded => self.paid(&intent),
+            Some(intent) => self.conclude(self.books.current(&intent.id).await?).await,
+            None => Err(reply::declined().into()),
         }
     }
 
-    /// Sends the request, and once more with the same key when the answer was lost or the first
-    /// request is still at work. From then on money may have moved.
-    async fn create(&self, mut attempt: Attempt) -> Result<(Reply, Attempt), SettleError> {
-        match self.post_payment_intent().await {
+    /// Sends the request for a PaymentIntent.
+    async fn create(&self, key: &str, attempt: Attempt) -> Result<(Reply, Attempt), SettleError> {
+        let (amount, currency) = (self.payment.amount(), self.payment.currency());
+        let settings = &self.books.stripe.settings;
+        let form = form::payment_intent(settings, self.books.id, amount, currency, self.payload.spt);
+        self.post_twice("/v1/payment_intents", key, &form, attempt).await
+    }
+
+    /// Sends a request, and once more with the same key when the answer was lost or the first request is
+    /// still at work. From then on money may have moved.
+    async fn post_twice(
+        &self,
+        path: &str,
+        key: &str,
+        form: &str,
+        mut attempt: Attempt,
+    ) -> Result<(Reply, Attempt), SettleError> {
+        let (api, deadline) = (&self.books.stripe.api, self.books.deadline);
+        match api.post(path, key, form.to_owned(), deadline).await {
             Ok(reply) if matches!(reply::created(&reply), Created::InUse) => {
-                sleep_until((Instant::now() + PAUSE).min(self.deadline)).await;
+                sleep_until((Instant::now() + PAUSE).min(deadline)).await;
             }
             Ok(reply) => return Ok((reply, attempt)),
             Err(CallError::Lost) => {}
             Err(error) => return Err(self.not_answered(error, attempt)),
         }
         attempt = Attempt::Resumed;
-        match self.post_payment_intent().await {
+        match api.post(path, key, form.to_owned(), deadline).await {
             Ok(reply) => Ok((reply, attempt)),
             Err(error) => Err(self.not_answered(error, attempt)),
         }
     }
 
-    async fn post_payment_intent(&self) -> Result<Reply, CallError> {
-        let (id, token) = (self.payment.challenge_id(), self.payload.spt);
-        let form =
-            form::payment_intent(&self.stripe.settings, id, self.payment.amount(), self.payment.currency(), token);
-        // Named by the draft, section "Settlement Procedure".
-        let key = format!("{id}_{token}");
-        self.stripe.api.post("/v1/payment_intents", &key, form, self.deadline).await
-    }
-
-    /// What a PaymentIntent in this state means; an answer that is not `fresh` may be overtaken.
-    async fn conclude(&self, mut intent: reply::Intent, fresh: bool) -> Result<Settlement, SettleError> {
-        if !fresh && intent.status != Status::Succeeded {
-            intent = self.current(&intent.id).await?;
-        }
-        if intent.status == Status::Open {
-            intent = self.cancel(&intent.id).await?;
-            if intent.status == Status::Failed {
-                return Err(Declined::new(
-                    DeclineReason::Refused,
-                    "The payment needs an action of the payer, for which there is no way here.",
-                )
-                .into());
-            }
+    /// What a PaymentIntent in this state means, as it is now.
+    async fn conclude(&self, mut intent: Intent) -> Result<Settlement, SettleError> {
+        let before = intent.status;
+        if matches!(before, Status::Open | Status::Authorized) {
+            intent = self.books.cancel(&intent.id).await?;
         }
         match intent.status {
             Status::Succeeded => self.paid(&intent),
-            Status::Failed => Err(reply::declined().into()),
-            Status::Processing => Err(unknown("the payment is processing", ASK_AGAIN)),
-            Status::Open => Err(unknown("a PaymentIntent could not be cancelled", ASK_AGAIN)),
-            Status::Other => Err(unknown("a PaymentIntent has a status that is not known", SEARCH_LAG)),
+            Status::Failed | Status::Canceled if before == Status::Open => Err(Declined::new(
+                DeclineReason::Refused,
+                "The payment needs an action of the payer, for which there is no way here.",
+            )
+            .into()),
+            Status::Failed | Status::Canceled => Err(reply::declined().into()),
+            status => Err(undecided(status).into()),
         }
     }
 
-    fn paid(&self, intent: &reply::Intent) -> Result<Settlement, SettleError> {
-        let (amount, currency) = (self.payment.amount().minor_units(), self.payment.currency().as_str());
-        let received = intent.amount_received.unwrap_or(intent.amount);
-        if u128::from(intent.amount) != amount || u128::from(received) != amount || intent.currency != currency {
-            tracing::error!(
-                target: "tower_mpp",
-                challenge_id = %self.payment.challenge_id(),
-                payment_intent = intent.id,
-                "Stripe: a PaymentIntent succeeded with another amount or currency than asked for: look at it",
-            );
-            return Err(unknown("a PaymentIntent has another amount or currency than asked for", SEARCH_LAG));
-        }
-        let settlement = Settlement::new(intent.id.as_str(), self.payment.now()).payer(self.payment.claimed_payer());
+    fn paid(&self, intent: &Intent) -> Result<Settlement, SettleError> {
+        let settlement = self.books.paid(intent)?.payer(self.payment.claimed_payer());
         Ok(match &self.payload.external_id {
             Some(id) => settlement.receipt_member("externalId", id.as_str()),
             None => settlement,
         })
     }
 
-    async fn current(&self, id: &str) -> Result<reply::Intent, SettleError> {
-        let reply = self
-            .stripe
-            .api
-            .get(&format!("/v1/payment_intents/{id}"), self.deadline)
-            .await
-            .map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
-        match reply::intent(&reply).filter(|intent| reply.status.is_success() && intent.id == id) {
-            Some(intent) => Ok(intent),
-            None => {
-                log(self.payment.challenge_id(), &reply, "a PaymentIntent cannot be read");
-                Err(unknown("a PaymentIntent cannot be read", ASK_AGAIN))
-            }
-        }
-    }
-
-    /// Cancels a PaymentIntent that waits for the payer, so that no money can move any more. Answers
-    /// with what it is afterwards.
-    async fn cancel(&self, id: &str) -> Result<reply::Intent, SettleError> {
-        let reply = self
-            .stripe
-            .api
-            .post(
-                &format!("/v1/payment_intents/{id}/cancel"),
-                &format!("{}_cancel", self.payment.challenge_id()),
-                "cancellation_reason=abandoned".to_owned(),
-                self.deadline,
-            )
-            .await
-            .map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
-        match reply::intent(&reply).filter(|intent| reply.status.is_success() && intent.id == id && !reply.replayed) {
-            Some(intent) => Ok(intent),
-            None => {
-                log(self.payment.challenge_id(), &reply, "a PaymentIntent was not cancelled");
-                self.current(id).await
-            }
-        }
-    }
-
-    async fn look_up(&self) -> Result<Option<reply::Intent>, SettleError> {
-        let path = form::search_path(self.payment.challenge_id());
-        let reply =
-            self.stripe.api.get(&path, self.deadline).await.map_err(|error| unknown(error.as_str(), ASK_AGAIN))?;
-        reply::search_result(&reply).map_err(|()| {
-            log(self.payment.challenge_id(), &reply, "PaymentIntents cannot be searched");
-            unknown("PaymentIntents cannot be searched", SEARCH_LAG)
-        })
-    }
-
     fn not_answered(&self, error: CallError, attempt: Attempt) -> SettleError {
-        tracing::warn!(
-            target: "tower_mpp",
-            challenge_id = %self.payment.challenge_id(),
-            "Stripe: {}", error.as_str(),
-        );
+        tracing::warn!(target: "tower_mpp", challenge_id = %self.books.id, "Stripe: {}", error.as_str());
         match error {
             CallError::NotSent => self.refused(error.as_str(), Some(ASK_AGAIN), attempt),
-            CallError::Lost | CallError::TimedOut => unknown(error.as_str(), ASK_AGAIN),
+            CallError::Lost | CallError::TimedOut => unknown(error.as_str(), ASK_AGAIN).into(),
         }
     }
 
@@ -212,11 +237,12 @@ impl Settling<'_> {
     fn refused(&self, why: &'static str, retry_after: Option<Duration>, attempt: Attempt) -> SettleError {
         match attempt {
             Attempt::First => fault(why, retry_after).into(),
-            Attempt::Resumed => unknown(why, retry_after.unwrap_or(ASK_AGAIN)),
+            Attempt::Resumed => unknown(why, retry_after.unwrap_or(ASK_AGAIN)).into(),
         }
     }
 }
 
-fn unknown(why: &'static str, retry_after: Duration) -> SettleError {
-    Unknown::new(why).with_retry_after(retry_after).into()
+/// The PaymentIntent that holds the money. Its id goes into paths.
+fn payment_intent(authorization: &Authorization) -> Option<&str> {
+    authorization.reference().filter(|id| is_id(id, "pi_"))
 }

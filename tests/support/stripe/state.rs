@@ -112,11 +112,71 @@ impl State {
         if token.starts_with("spt_drop") && !token.starts_with("spt_drop_before") {
             return self.first_time(&token);
         }
+        if let Some(id) = call.intent_in_path("capture") {
+            return self.token_of(id).contains("capture_drop") && self.times(&format!("capture {id}")) <= 2;
+        }
+        if let Some(id) = call.intent_in_path("cancel") {
+            return self.token_of(id).contains("cancel_drop") && self.first_time(&format!("cancel {id}"));
+        }
         let Some(intent) = call.field("payment_intent").filter(|_| call.method == Method::POST) else {
             return false;
         };
         let drops = self.origins.get(intent).is_some_and(|origin| origin.token.contains("refund_drop"));
         drops && self.first_time(&format!("refund {intent}"))
+    }
+
+    fn token_of(&self, id: &str) -> String {
+        self.origins.get(id).map(|origin| origin.token.clone()).unwrap_or_default()
+    }
+
+    /// A capture that is not looked at.
+    pub(super) fn refuses_capture(&mut self, call: &Call) -> Option<Reply> {
+        let id = call.intent_in_path("capture")?;
+        let token = self.token_of(id);
+        if token.contains("capture_ratelimited") {
+            return Some(error(429, json!({"type": "invalid_request_error", "code": "rate_limit"})));
+        }
+        if token.contains("capture_5xx") && self.first_time(&format!("capture {id}")) {
+            return Some(error(500, json!({"type": "api_error", "message": "Sorry, something went wrong."})));
+        }
+        let lost = token.contains("capture_drop_before") && self.times(&format!("capture {id}")) <= 2;
+        lost.then(|| Reply { lost: true, ..error(500, json!({})) })
+    }
+
+    pub(super) fn capture(&mut self, id: &str, call: &Call) -> Result<Reply, Reply> {
+        call.only(&["amount_to_capture"])?;
+        let intent = self.intent(id, call)?.clone();
+        let (status, held) = (intent["status"].as_str().unwrap(), intent["amount_capturable"].as_u64().unwrap());
+        if status != "requires_capture" {
+            let message = format!(
+                "This PaymentIntent could not be captured because it has a status of {status}. Only a PaymentIntent \
+                 with one of the following statuses may be captured: requires_capture."
+            );
+            let code = "payment_intent_unexpected_state";
+            return Ok(invalid(400, &message, json!({"code": code, "payment_intent": intent})));
+        }
+        let amount = if call.field("amount_to_capture").is_some() { call.integer("amount_to_capture")? } else { held };
+        if amount > held {
+            return Ok(invalid(400, "There is less to capture.", json!({"code": "amount_too_large"})));
+        }
+        let token = self.token_of(id);
+        if token.contains("capture_declined") {
+            let body = json!({
+                "type": "card_error", "code": "card_declined", "decline_code": "generic_decline",
+                "message": "Your card was declined. SECRET DETAIL OF THE BANK", "payment_intent": intent,
+            });
+            return Ok(error(402, body));
+        }
+        if token.contains("capture_lapsed") {
+            cancel(self.intents.get_mut(id).unwrap(), Some("automatic"));
+            let message = "The charge cannot be captured as it has expired.";
+            return Ok(invalid(400, message, json!({"code": "charge_expired_for_capture"})));
+        }
+        self.take(id, amount);
+        if token.contains("capture_stored5xx") {
+            return Ok(error(500, json!({"type": "api_error", "message": "Sorry, something went wrong."})));
+        }
+        Ok(ok(self.intents[id].clone()))
     }
 
     pub(super) fn succeed_all(&mut self, from: &str) {
@@ -127,13 +187,26 @@ impl State {
         }
     }
 
+    /// The payer's side is done: the money moves, or is held.
     pub(super) fn succeed(&mut self, id: &str) {
         let intent = self.intents.get_mut(id).unwrap();
-        intent["status"] = json!("succeeded");
-        intent["amount_received"] = intent["amount"].clone();
         intent["latest_charge"] = json!(id.replace("pi_", "ch_"));
         intent["next_action"] = Value::Null;
         let amount = intent["amount"].as_u64().unwrap();
+        if intent["capture_method"] == "manual" {
+            intent["status"] = json!("requires_capture");
+            intent["amount_capturable"] = json!(amount);
+            return;
+        }
+        self.take(id, amount);
+    }
+
+    /// Money moves.
+    fn take(&mut self, id: &str, amount: u64) {
+        let intent = self.intents.get_mut(id).unwrap();
+        intent["status"] = json!("succeeded");
+        intent["amount_received"] = json!(amount);
+        intent["amount_capturable"] = json!(0);
         let origin = &self.origins[id];
         self.charges.push(Charge {
             payment_intent: id.to_owned(),
@@ -157,9 +230,10 @@ impl State {
     }
 
     pub(super) fn create_intent(&mut self, shared: &Shared, call: &Call) -> Result<Reply, Reply> {
-        const KNOWN: [&str; 13] = [
+        const KNOWN: [&str; 14] = [
             "amount",
             "currency",
+            "capture_method",
             "confirm",
             "automatic_payment_methods[enabled]",
             "automatic_payment_methods[allow_redirects]",
@@ -193,6 +267,10 @@ impl State {
                 json!({"code": "resource_missing", "param": "transfer_data[destination]"}),
             ));
         }
+        let capture_method = call.field("capture_method").unwrap_or("automatic");
+        if !["automatic", "automatic_async", "manual"].contains(&capture_method) {
+            return Err(invalid(400, "Invalid capture_method", json!({"param": "capture_method"})));
+        }
         let fee = call.field("application_fee_amount").and_then(|fee| fee.parse::<u64>().ok());
         if fee.is_some_and(|fee| fee > amount) {
             return Err(invalid(400, "Your application fee cannot be larger than the amount.", json!({})));
@@ -221,7 +299,7 @@ impl State {
             json!({
                 "id": id, "object": "payment_intent", "amount": amount, "amount_capturable": 0, "amount_received": 0,
                 "application_fee_amount": fee, "canceled_at": null, "cancellation_reason": null,
-                "capture_method": "automatic", "client_secret": format!("{id}_secret_standin"),
+                "capture_method": capture_method, "client_secret": format!("{id}_secret_standin"),
                 "confirmation_method": "automatic", "created": now(), "currency": currency,
                 "last_payment_error": null, "latest_charge": null, "livemode": false, "metadata": call.metadata(),
                 "next_action": if status == "requires_action" { next_action } else { Value::Null },
@@ -309,15 +387,16 @@ impl State {
         }
         let intent = self.intent(id, call)?.clone();
         let status = intent["status"].as_str().unwrap();
-        if !matches!(status, "requires_payment_method" | "requires_confirmation" | "requires_action") {
+        if !matches!(
+            status,
+            "requires_payment_method" | "requires_confirmation" | "requires_action" | "requires_capture"
+        ) {
             let message = format!("You cannot cancel this PaymentIntent because it has a status of {status}.");
             let code = "payment_intent_unexpected_state";
             return Ok(invalid(400, &message, json!({"code": code, "payment_intent": intent})));
         }
         let intent = self.intents.get_mut(id).unwrap();
-        intent["status"] = json!("canceled");
-        intent["canceled_at"] = json!(now());
-        intent["cancellation_reason"] = json!(call.field("cancellation_reason"));
+        cancel(intent, call.field("cancellation_reason"));
         Ok(ok(intent.clone()))
     }
 
@@ -406,4 +485,12 @@ impl State {
         token.deactivated.get_or_insert("revoked");
         Ok(ok(token.object()))
     }
+}
+
+/// Whatever is held is let go.
+pub(super) fn cancel(intent: &mut Value, reason: Option<&str>) {
+    intent["status"] = json!("canceled");
+    intent["amount_capturable"] = json!(0);
+    intent["canceled_at"] = json!(now());
+    intent["cancellation_reason"] = json!(reason);
 }
