@@ -39,6 +39,8 @@ pub(crate) struct TakenBack {
     pub(crate) asked: usize,
     /// It arrived when the lease had ended.
     pub(crate) late: bool,
+    /// So it did when it was asked for the first time: the first byte had taken longer than the lease.
+    pub(crate) late_at_first: bool,
 }
 
 impl<S: NonceStore> Watched<S> {
@@ -98,7 +100,10 @@ impl<S: NonceStore> Watched<S> {
     fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
         let over = |entry: &crate::model::Entry| entry.token == lease.token && entry.lease_until <= self.world.now();
         if self.model.lock().unwrap().entries.get(&lease.id).is_some_and(over) {
-            self.backs.lock().unwrap().entry(lease).or_default().late |= reason == Release::Undelivered;
+            let mut backs = self.backs.lock().unwrap();
+            let back = backs.entry(lease).or_default();
+            back.late |= reason == Release::Undelivered;
+            back.late_at_first |= reason == Release::Undelivered && back.asked == 1;
         }
         self.watch(
             || format!("release {lease:?} {reason:?}"),

@@ -35,8 +35,8 @@ impl Shop {
                 }
                 (true, true, None) => self.world.count("delivered"),
                 (true, false, Some(_)) if !in_time => self.world.count("charged, listed"),
-                (true, false, None) if self.is_lost_to_an_outage(payers[0]) => {
-                    self.world.count("charged, lost to an outage after the commit");
+                (true, false, None) if self.lost_after_commit(payers[0]).is_some() => {
+                    self.lost_after_commit(payers[0]).into_iter().for_each(|cause| self.world.count(cause));
                 }
                 (charged, delivered, entry) => self.world.wrong(format!(
                     "{id} at the end: charged {charged}, delivered {delivered}, in time {in_time}, listed as {entry:?}"
@@ -59,10 +59,15 @@ impl Shop {
 
     /// A delivery was recorded, nothing has left, and for as long as that could be taken back the journal heard
     /// nothing of it. Nobody can know better: an answer of which a byte may have left is not given again.
-    fn is_lost_to_an_outage(&self, credential: &Credential) -> bool {
+    fn lost_after_commit(&self, credential: &Credential) -> Option<&'static str> {
         let entry = self.journal.find(credential.id).unwrap();
         let spent = entry.is_some_and(|entry| matches!(entry.state, EntryState::Spent { end: End::Delivered, .. }));
         let back = self.journal.taken_back(credential.id);
-        spent && (back.late || back.asked >= TRIES)
+        match back {
+            _ if !spent => None,
+            _ if back.late_at_first => Some("charged, lost: no first byte before the lease ended"),
+            _ if back.late || back.asked >= TRIES => Some("charged, lost: an outage after the commit"),
+            _ => None,
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! `FAULT_SCHEDULES` says how many schedules are run, 10,000 without it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod found;
 mod journal;
 mod judge;
 mod model;
@@ -27,6 +28,9 @@ use self::{
     shop::Shop,
     world::{Tally, World},
 };
+
+/// In so many schedules every fault comes up at every call.
+const ENOUGH: u32 = 10_000;
 
 /// Each has its share of the schedules.
 const THREADS: u32 = 2;
@@ -66,7 +70,7 @@ fn share(cases: u32, tally: &Mutex<Tally>) -> Result<(), String> {
 
 #[test]
 fn whatever_fails_money_moves_once_and_is_accounted_for() {
-    let schedules = std::env::var("FAULT_SCHEDULES").map_or(10_000, |number| number.parse().unwrap());
+    let schedules = std::env::var("FAULT_SCHEDULES").map_or(ENOUGH, |number| number.parse().unwrap());
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
         let shares: Vec<_> =
@@ -80,7 +84,7 @@ fn whatever_fails_money_moves_once_and_is_accounted_for() {
         "{schedules} schedules\ncalls: {:?}\nfaults: {:?}\nchallenges: {:?}",
         tally.calls, tally.faults, tally.ends
     );
-    for call in Call::ALL {
+    for call in Call::ALL.into_iter().filter(|_| schedules >= ENOUGH) {
         for fault in call.faults() {
             assert!(tally.faults.contains_key(&(call, *fault)), "{call:?} never had the fault {fault:?}");
         }

@@ -90,11 +90,17 @@ pub(crate) struct Payer {
     /// Which challenge. Payers may share one.
     pub(crate) challenge: usize,
     pub(crate) proof: Proof,
-    /// Whether requests carry an `Idempotency-Key`.
-    pub(crate) key: bool,
+    /// Which `Idempotency-Key` its requests carry, if any.
+    pub(crate) key: Option<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
+impl Payer {
+    pub(crate) fn is_same_credential(&self, other: &Self) -> bool {
+        self.challenge == other.challenge && self.proof == other.proof
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// Made for this challenge.
     Bound(u8),
@@ -183,20 +189,22 @@ fn planned() -> impl Strategy<Value = Planned> {
         4 => Just(Call::RailSettle),
         2 => Just(Call::RailVerify),
         2 => Just(Call::Renew),
-        1 => Just(Call::Reserve),
-        1 => Just(Call::Keep),
-        1 => Just(Call::GiveUp),
-        1 => Just(Call::LookUp),
+        2 => Just(Call::Reserve),
+        3 => Just(Call::Keep),
+        3 => Just(Call::GiveUp),
+        2 => Just(Call::LookUp),
     ];
     let fault = call.prop_flat_map(|call| (Just(call), prop::sample::select(call.faults())));
     // Most fail once; some for longer than anybody tries.
     let times = prop_oneof![10 => 1..=1_usize, 4 => 2..=4_usize, 1 => 5..=12_usize];
-    (fault, 0..4_usize, times).prop_map(|((call, fault), first, times)| Planned { call, first, times, fault })
+    let first = prop_oneof![3 => Just(0_usize), 2 => 1..4_usize];
+    (fault, first, times).prop_map(|((call, fault), first, times)| Planned { call, first, times, fault })
 }
 
 fn payer() -> impl Strategy<Value = Payer> {
     let proof = prop_oneof![3 => (0..2_u8).prop_map(Proof::Bound), 1 => (0..2_u8).prop_map(Proof::Exclusive)];
-    (0..3_usize, proof, prop::bool::weighted(0.3)).prop_map(|(challenge, proof, key)| Payer { challenge, proof, key })
+    let key = prop::option::weighted(0.4, Just(0));
+    (0..3_usize, proof, key).prop_map(|(challenge, proof, key)| Payer { challenge, proof, key })
 }
 
 fn does() -> impl Strategy<Value = Does> {
@@ -237,11 +245,12 @@ pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
         vec(does(), 0..=5),
         vec(action(), 1..=8),
     )
-        .prop_map(|(yields, payers, faults, service, actions)| Schedule {
-            yields,
-            payers,
-            faults,
-            service,
-            actions,
+        .prop_map(|(yields, mut payers, faults, service, actions)| {
+            // One credential comes with one key, or with none, whoever presents it.
+            for n in 1..payers.len() {
+                let first = payers.iter().find(|other| other.is_same_credential(&payers[n])).copied();
+                payers[n].key = first.and_then(|first| first.key);
+            }
+            Schedule { yields, payers, faults, service, actions }
         })
 }

@@ -26,7 +26,7 @@ use tower_mpp::{
 use crate::{
     journal::{FaultyAnswers, FaultyStore, Watched},
     rail::{FaultyRail, Ledger},
-    schedule::{Action, Does, Jump, Proof, Read, Schedule},
+    schedule::{Action, Does, Jump, Payer, Proof, Read, Schedule},
     support::{Frames, Handler, KEY, ask, id_of, pay_with},
     world::{LATE, World},
 };
@@ -107,7 +107,7 @@ impl Shop {
         for _ in 0..3 {
             challenges.push(ask(&service, Request::new(Frames::none())).await);
         }
-        let credential = |(n, payer): (usize, &crate::schedule::Payer)| {
+        let credential = |payer: &Payer| {
             let challenge = &challenges[payer.challenge];
             let payload = match payer.proof {
                 Proof::Bound(note) => json!({"note": note}),
@@ -118,11 +118,11 @@ impl Shop {
                 expires: challenge.expires.as_deref().unwrap().parse().unwrap(),
                 value: pay_with(challenge, Some("did:example:payer"), &payload),
                 payload: payload.to_string(),
-                key: payer.key.then(|| HeaderValue::from_str(&format!("key-{n}")).unwrap()),
+                key: payer.key.map(|key| HeaderValue::from_str(&format!("key-{key}")).unwrap()),
                 deliveries: Mutex::default(),
             })
         };
-        let credentials = schedule.payers.iter().enumerate().map(credential).collect();
+        let credentials = schedule.payers.iter().map(credential).collect();
         Arc::new(Self { world, ledger, journal, merchant, credentials, service })
     }
 
@@ -317,7 +317,7 @@ fn handler(world: Arc<World>, script: Vec<Does>) -> Handler<Body, Body, std::io:
     let (calls, script) = (Arc::new(AtomicUsize::new(0)), Arc::new(script));
     Handler::new(service_fn(move |_: Request<RequestBody<Body>>| {
         let call = calls.fetch_add(1, Ordering::SeqCst);
-        let does = script.get(call).copied().unwrap_or(Does::Serve);
+        let does = script.get(call).copied().filter(|_| !world.is_healed()).unwrap_or(Does::Serve);
         world.note(|| format!("service: call {call}, {does:?}"));
         serve(call, does)
     }))

@@ -77,6 +77,10 @@ impl World {
         self.on.store(false, Ordering::SeqCst);
     }
 
+    pub(crate) fn is_healed(&self) -> bool {
+        !self.on.load(Ordering::SeqCst)
+    }
+
     /// What goes wrong at this call.
     fn fault(&self, call: Call) -> Option<Fault> {
         let mut tally = self.tally.lock().unwrap();
@@ -85,7 +89,7 @@ impl World {
         *calls += 1;
         let due =
             |planned: &&Planned| planned.call == call && (planned.first..planned.first + planned.times).contains(&nth);
-        let fault = self.plan.iter().find(due).filter(|_| self.on.load(Ordering::SeqCst))?.fault;
+        let fault = self.plan.iter().find(due).filter(|_| !self.is_healed())?.fault;
         *tally.faults.entry((call, fault)).or_default() += 1;
         drop(tally);
         self.note(|| format!("{call:?} #{nth}: {fault:?}"));
