@@ -36,6 +36,8 @@ const TTL: Duration = Duration::from_secs(60);
 pub(crate) const GRACE: Duration = Duration::from_secs(900);
 /// The longest that a client waits for an answer, or for a frame of it.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Answers that nothing can be expected after.
+const FINAL: [StatusCode; 3] = [StatusCode::PAYMENT_REQUIRED, StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY];
 
 type Body = Frames;
 type Service = Payment<Handler<Body, Body, std::io::Error>>;
@@ -182,7 +184,8 @@ impl Shop {
                 let shop = Arc::clone(self);
                 let seen = tokio::spawn(async move { shop.present(payer, None, Read::Whole).await }).await;
                 match seen {
-                    Ok(Seen::Delivered | Seen::Refused(StatusCode::PAYMENT_REQUIRED | StatusCode::FORBIDDEN)) => {}
+                    Ok(Seen::Delivered) => {}
+                    Ok(Seen::Refused(status)) if FINAL.contains(&status) => {}
                     _ => left.push(payer),
                 }
             }
