@@ -17,7 +17,7 @@ use super::{
 use crate::{
     method::{Attempt, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::{ChallengeId, Timestamp},
-    store::{Claim, Claimed, End, Lease, Release, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, End, EntryState, Lease, Release, StoreError, StoreErrorKind},
 };
 
 /// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
@@ -93,7 +93,7 @@ type Won = (Lease, Settlement, bool);
 impl Gate<'_> {
     async fn run(&self) -> Result<Won, NotServed> {
         if self.bound.too_late {
-            return Err(self.given_before(too_late(self.bound.payment.id)).await);
+            return Err(self.given_late().await);
         }
         match self.claim().await? {
             Claimed::Won { lease, resumed } => {
@@ -128,6 +128,24 @@ impl Gate<'_> {
             Ok(Some(kept)) => NotServed::Kept(kept),
             Ok(None) => otherwise.into(),
             Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// What came too late: the answer, where it was kept, unless the journal knows that it has found nobody.
+    /// Its money is owed then, or on its way back.
+    async fn given_late(&self) -> NotServed {
+        let id = self.bound.payment.id;
+        let kept = match self.given_before(too_late(id)).await {
+            NotServed::Kept(kept) => kept,
+            refused @ NotServed::Refused(_) => return refused,
+        };
+        match self.store(self.merchant.store.find(id)).await {
+            Ok(None) => NotServed::Kept(kept),
+            Ok(Some(entry)) if matches!(entry.state, EntryState::Spent { end: End::Delivered, .. }) => {
+                NotServed::Kept(kept)
+            }
+            Ok(Some(_)) => too_late(id).into(),
+            Err(error) => unavailable("find", &error).into(),
         }
     }
 
