@@ -2,7 +2,7 @@
 
 use crate::{
     run,
-    schedule::{Action, Call, Does, Fault, Payer, Planned, Proof, Read, Schedule},
+    schedule::{Action, Call, Does, Fault, Jump, Payer, Planned, Proof, Read, Schedule},
 };
 
 /// Reads everything, and hangs up after so many polls.
@@ -29,6 +29,19 @@ fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
         faults: vec![Planned { call: Call::LookUp, first: 0, times: 1, fault: Fault::Error }],
         service: vec![Does::ServeOne, Does::Serve],
         actions: vec![present(0, Some(4)), present(0, None)],
+    });
+}
+
+/// The client hangs up when its answer is being kept, and comes back when it is too late. The answer was given
+/// then, and its money stayed owed.
+#[test]
+fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
+    assert_right(&Schedule {
+        yields: (3, 0),
+        payers: vec![payer(0)],
+        faults: Vec::new(),
+        service: vec![Does::ServeOne],
+        actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::PastGrace)],
     });
 }
 

@@ -209,7 +209,7 @@ impl<S: NonceStore> NonceStore for FaultyStore<S> {
     }
 
     async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
-        self.watched.find(id)
+        self.through(Call::Find, move |store| store.find(id)).await
     }
 
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {

@@ -11,6 +11,7 @@ pub(crate) enum Call {
     Settle,
     Commit,
     Release,
+    Find,
     Reserve,
     Keep,
     GiveUp,
@@ -45,12 +46,13 @@ pub(crate) enum Fault {
 use Fault::{Declined, Duplicate, Error, Late, Lost, Slow, Stuck, Timeout, Unknown};
 
 impl Call {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Claim,
         Self::Renew,
         Self::Settle,
         Self::Commit,
         Self::Release,
+        Self::Find,
         Self::Reserve,
         Self::Keep,
         Self::GiveUp,
@@ -66,7 +68,9 @@ impl Call {
             Self::Claim | Self::Renew | Self::Settle | Self::Commit => {
                 &[Error, Lost, Timeout, Stuck, Late, Duplicate, Slow]
             }
-            Self::Reserve | Self::Keep | Self::GiveUp | Self::LookUp => &[Error, Lost, Timeout, Stuck, Duplicate, Slow],
+            Self::Find | Self::Reserve | Self::Keep | Self::GiveUp | Self::LookUp => {
+                &[Error, Lost, Timeout, Stuck, Duplicate, Slow]
+            }
             Self::RailVerify => &[Declined, Error, Timeout, Slow],
             Self::RailSettle => &[Declined, Error, Unknown, Lost, Timeout, Stuck, Late, Duplicate, Slow],
         }
@@ -189,6 +193,7 @@ fn planned() -> impl Strategy<Value = Planned> {
         4 => Just(Call::RailSettle),
         2 => Just(Call::RailVerify),
         2 => Just(Call::Renew),
+        1 => Just(Call::Find),
         2 => Just(Call::Reserve),
         3 => Just(Call::Keep),
         3 => Just(Call::GiveUp),
