@@ -29,6 +29,7 @@ fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
         faults: vec![Planned { call: Call::LookUp, first: 0, times: 1, fault: Fault::Error }],
         service: vec![Does::ServeOne, Does::Serve],
         actions: vec![present(0, Some(4)), present(0, None)],
+        too_late: false,
     });
 }
 
@@ -42,6 +43,7 @@ fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
         faults: Vec::new(),
         service: vec![Does::ServeOne],
         actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::PastGrace)],
+        too_late: false,
     });
 }
 
@@ -55,5 +57,6 @@ fn one_payment_buys_one_answer_under_any_number_of_keys() {
         faults: Vec::new(),
         service: vec![Does::ServeOne],
         actions: vec![present(0, Some(6)), Action::Sleep(1), present(1, None), present(0, None)],
+        too_late: false,
     });
 }

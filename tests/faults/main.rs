@@ -40,7 +40,7 @@ fn run(schedule: &Schedule, traced: bool) -> Arc<World> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let shop = Shop::open(schedule, traced).await;
-        shop.run(&schedule.actions).await;
+        shop.run(schedule).await;
         shop.calm_down().await;
         let open = shop.present_all_again().await;
         shop.settle_up(&open);

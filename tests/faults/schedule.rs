@@ -182,6 +182,8 @@ pub(crate) struct Schedule {
     pub(crate) faults: Vec<Planned>,
     pub(crate) service: Vec<Does>,
     pub(crate) actions: Vec<Action>,
+    /// Whether everybody comes once more when it is too late.
+    pub(crate) too_late: bool,
 }
 
 fn planned() -> impl Strategy<Value = Planned> {
@@ -193,7 +195,7 @@ fn planned() -> impl Strategy<Value = Planned> {
         4 => Just(Call::RailSettle),
         2 => Just(Call::RailVerify),
         2 => Just(Call::Renew),
-        1 => Just(Call::Find),
+        2 => Just(Call::Find),
         2 => Just(Call::Reserve),
         3 => Just(Call::Keep),
         3 => Just(Call::GiveUp),
@@ -249,13 +251,14 @@ pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
         vec(planned(), 0..=6),
         vec(does(), 0..=5),
         vec(action(), 1..=8),
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(yields, mut payers, faults, service, actions)| {
+        .prop_map(|(yields, mut payers, faults, service, actions, too_late)| {
             // One credential comes with one key, or with none, whoever presents it.
             for n in 1..payers.len() {
                 let first = payers.iter().find(|other| other.is_same_credential(&payers[n])).copied();
                 payers[n].key = first.and_then(|first| first.key);
             }
-            Schedule { yields, payers, faults, service, actions }
+            Schedule { yields, payers, faults, service, actions, too_late }
         })
 }

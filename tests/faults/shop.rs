@@ -129,9 +129,9 @@ impl Shop {
     }
 
     /// Does what the schedule says, until the last client has gone.
-    pub(crate) async fn run(self: &Arc<Self>, actions: &[Action]) {
+    pub(crate) async fn run(self: &Arc<Self>, schedule: &Schedule) {
         let mut clients: Vec<JoinHandle<()>> = Vec::new();
-        for action in actions {
+        for action in &schedule.actions {
             self.world.note(|| format!("{action:?}"));
             match *action {
                 Action::Sleep(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
@@ -159,6 +159,13 @@ impl Shop {
         }
         for client in clients {
             let _ = client.await;
+        }
+        if schedule.too_late {
+            self.world.jump(TTL + GRACE);
+            for payer in 0..self.credentials.len() {
+                let shop = Arc::clone(self);
+                let _ = tokio::spawn(async move { shop.present(payer, None, Read::Whole).await }).await;
+            }
         }
     }
 
