@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// As many connections as the journal opens unless it is told otherwise.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 10;
 /// What a row of the journal holds beside its keys, roughly.
 const PAYLOAD: [u8; 256] = [7; 256];
 
