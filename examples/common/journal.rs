@@ -2,7 +2,9 @@
 
 use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
-use tower_mpp::store::{AnswerStore, MemoryAnswerStore, MemoryNonceStore, NonceStore};
+use tower_mpp::store::{
+    AnswerStore, MemoryAnswerStore, MemoryNonceStore, NonceStore, PostgresNonceStore, RedisNonceStore, SqliteNonceStore,
+};
 use zeroize::Zeroizing;
 
 /// What the answers in memory may take.
@@ -98,17 +100,19 @@ impl Location {
 
     /// Opens the journal, and makes it when there is none.
     pub(crate) async fn open(&self) -> Result<Journal, Unusable> {
-        let unusable = |problem: &dyn fmt::Display| Unusable {
-            place: self.to_string(),
-            problem: problem.to_string().replace('\n', "; "),
-        };
+        let unusable = |error: &dyn std::error::Error| Unusable { place: self.to_string(), problem: causes(error) };
         Ok(match self {
             Self::Memory { capacity } => Journal::in_memory(*capacity),
             Self::Sqlite(path) => {
                 make_private(path).map_err(|error| unusable(&error))?;
-                return Err(unusable(&"this build has no such store yet"));
+                Journal::both(SqliteNonceStore::open(path).await.map_err(|error| unusable(&error))?)
             }
-            Self::Postgres(_) | Self::Redis(_) => return Err(unusable(&"this build has no such store yet")),
+            Self::Postgres(url) => {
+                Journal::both(PostgresNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?)
+            }
+            Self::Redis(url) => {
+                Journal::both(RedisNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?)
+            }
         })
     }
 }
@@ -141,6 +145,15 @@ impl Journal {
 
 fn is_remote(rest: &str) -> bool {
     rest.strip_prefix("//").is_some_and(|rest| !rest.is_empty())
+}
+
+/// An error and what it comes from, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let mut texts: Vec<_> = all.map(|text| text.replace('\n', "; ")).collect();
+    // Some say their cause themselves.
+    texts.dedup_by(|next, before| before.contains(&**next));
+    texts.join(": ")
 }
 
 /// Answers that were paid for are in it: nobody else may read it, from its first byte on.

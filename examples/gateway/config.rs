@@ -79,10 +79,10 @@ pub(super) struct Store {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StoreKind {
+    #[default]
     Sqlite,
     Postgres,
     Redis,
-    #[default]
     Memory,
 }
 

@@ -86,12 +86,19 @@ pub(super) async fn deliver(
 /// Where the answer was kept and found nobody, it is delivered now. Otherwise it is reserved.
 async fn keep_or_give_again(mut delivery: Delivery, asked: &answers::Asked) -> Result<Delivery, NotServed> {
     let Some((merchant, redelivery)) = delivery.merchant() else { return Ok(delivery) };
-    if redelivery && let Ok(Some(kept)) = answers::look_up(&merchant, asked).await {
-        // Dropping the delivery gives the lease back.
-        delivery.commit().await.map_err(|_| Refusal::new(RefusalKind::OutcomeUnknown))?;
-        delivery.info().into_iter().for_each(events::delivered);
-        delivery.end();
-        return Err(NotServed::Kept(kept));
+    if redelivery {
+        match answers::look_up(&merchant, asked).await {
+            Ok(Some(kept)) => {
+                // Dropping the delivery gives the lease back.
+                delivery.commit().await.map_err(|_| Refusal::new(RefusalKind::OutcomeUnknown))?;
+                delivery.info().into_iter().for_each(events::delivered);
+                delivery.end();
+                return Err(NotServed::Kept(kept));
+            }
+            // One may be kept all the same: it must not be given later beside another one.
+            Err(refusal) if refusal.kind() == RefusalKind::Unavailable => return Err(refusal.into()),
+            Ok(None) | Err(_) => {}
+        }
     }
     delivery.keep_with(answers::reserve(&merchant, asked).await);
     Ok(delivery)

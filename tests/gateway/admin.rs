@@ -1,14 +1,11 @@
 //! What the operator can ask, and who is not the operator.
 
 use http::Method;
-use serde_json::{Value, json};
-use tower_mpp::method::SandboxKey;
 
 use crate::{
-    harness::{Gateway, gateway_of, gateway_with, opened, settings, settings_with},
+    harness::{gateway_of, gateway_with, opened, settings, settings_with},
     proxy::recorder,
-    stripe::{self, StripeStandIn},
-    support::{Answer, Server, challenge, pay_sandbox, pay_with},
+    support::{Answer, Server},
 };
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -17,4 +17,6 @@ mod config;
 mod harness;
 mod program;
 mod proxy;
+mod refunds;
+mod restart;
 mod shutdown;

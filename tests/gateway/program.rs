@@ -67,7 +67,11 @@ async fn without_anything_it_sells_a_demo_that_the_agent_buys() {
     let payer = fs::read_to_string(folder.path().join("payer.key")).unwrap();
     let (ended, data) = gateway.stop().await;
     let key = fs::read_to_string(data.path().join("data/challenge.key")).unwrap();
-    assert!(ended.stdout.contains("TEST MODE") && ended.stdout.contains("in memory"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("TEST MODE") && ended.stdout.contains("data/payments.db (SQLite)"),
+        "{}",
+        ended.stdout
+    );
     assert!(
         ended.stdout.contains("  curl -i -d '{\"model\":\"demo-fast\"") && ended.stdout.contains("--example agent"),
         "{}",
@@ -112,10 +116,10 @@ async fn the_key_outlives_the_process() {
     let before = fs::read(folder.path().join("data/challenge.key")).unwrap();
     let (_, folder) = Gateway::start_with(folder, &[]).await.stop().await;
     assert_eq!(fs::read(folder.path().join("data/challenge.key")).unwrap(), before);
-    // With a key from outside nothing is kept.
+    // With a key from outside none is kept.
     let variables = [("MPP_SECRET_KEY", crate::support::KEY), ("GATEWAY_DATA_DIR", "other")];
     let (ended, folder) = Gateway::start_with(folder, &variables).await.stop().await;
-    assert!(!folder.path().join("other").exists());
+    assert!(!folder.path().join("other/challenge.key").exists());
     assert!(!ended.stderr.contains(crate::support::KEY) && !ended.stdout.contains(crate::support::KEY));
 }
 

@@ -1,30 +1,89 @@
 //! The journal in PostgreSQL, against a real server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod conformance;
+mod outages;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod proxy;
+mod schema;
+mod trips;
 
-use sqlx::{Connection as _, PgConnection};
+use std::{
+    error::Error as _,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::OnceCell;
+use tower_mpp::{
+    protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
+    store::{Claim, Claimed, Lease, NonceStore as _, PostgresNonceStore, PostgresOptions, Proof, StoreError},
+};
 
 use crate::postgres::Postgres;
 
-#[tokio::test]
-async fn the_server_of_the_tests_stops_and_starts_again_with_its_data() {
-    let server = Postgres::start().await;
-    let url = server.fresh_database().await;
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::query("CREATE TABLE kept (n bigint)").execute(&mut connection).await.unwrap();
-    server.stop().await;
-    sqlx::query("SELECT 1").execute(&mut connection).await.unwrap_err();
-    PgConnection::connect(&url).await.unwrap_err();
-    server.restart().await;
-    server.kill().await;
-    PgConnection::connect(&url).await.unwrap_err();
-    server.restart().await;
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::query("INSERT INTO kept VALUES (1)").execute(&mut connection).await.unwrap();
-    server.restart().await;
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    let kept: i64 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.unwrap();
-    assert_eq!(kept, 1);
+/// The server of all tests that do not stop it.
+async fn server() -> &'static Postgres {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+    SERVER.get_or_init(Postgres::start).await
+}
+
+/// A name of a schema that nobody has used.
+fn new_schema() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("shop_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Few connections, for there are many stores on one server.
+fn options() -> PostgresOptions {
+    PostgresNonceStore::options().max_connections(4)
+}
+
+/// An empty journal.
+async fn store() -> PostgresNonceStore {
+    options().schema(new_schema()).connect(&server().await.url()).await.unwrap()
+}
+
+/// So many seconds after the tests began, by the merchant's clock.
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_unix(1_750_000_000).unwrap().saturating_add(Duration::from_secs(seconds))
+}
+
+fn id(n: u32) -> ChallengeId {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    ChallengeId::from_bytes(bytes)
+}
+
+fn proof(n: u32) -> Proof {
+    Proof::Exclusive(SpendKey::from_bytes(*id(n).as_bytes()))
+}
+
+/// A claim of an id, with a proof, for a minute.
+fn claim(n: u32, with: u32) -> Claim {
+    let record = b"record".as_slice().into();
+    Claim { id: id(n), proof: proof(with), now: at(0), lease_until: at(60), keep_until: at(100), record }
+}
+
+async fn won(store: &PostgresNonceStore, n: u32) -> Lease {
+    match store.claim(claim(n, n)).await.unwrap() {
+        Claimed::Won { lease, .. } => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn settlement() -> Settlement {
+    Settlement::new("pi_1", at(1))
+}
+
+/// All that an error says, with its causes.
+fn said(error: &StoreError) -> String {
+    let mut text = format!("{error:?} {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error:?} {error}");
+        cause = error.source();
+    }
+    text
 }

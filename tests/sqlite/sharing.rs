@@ -74,7 +74,9 @@ async fn two_busy_handles_do_not_starve_each_other() {
 async fn a_small_queue_makes_callers_wait_and_nothing_is_lost() {
     let home = Home::new();
     let store = SqliteNonceStore::builder(home.path()).queue(1).open().await.unwrap();
-    join_all((0..CALLERS).map(|n| delivered(&store, n))).await.into_iter().for_each(|done| drop(done.unwrap()));
+    for done in join_all((0..CALLERS).map(|n| delivered(&store, n))).await {
+        done.unwrap();
+    }
     for n in 0..CALLERS {
         assert!(matches!(store.claim(claim(n)).await.unwrap(), Claimed::Spent(End::Delivered)));
     }

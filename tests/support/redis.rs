@@ -31,7 +31,14 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 /// Runs the server in the background and ends it with the signal that it reads, or kills it when nobody is left
 /// to send one: also when the test was killed.
-const GUARD: &str = r#""$@" </dev/null & server=$!; read -r signal; kill -"${signal:-KILL}" "$server"; wait "$server""#;
+const GUARD: &str = r#"
+    "$@" </dev/null &
+    server=$!
+    echo "$server" >"$0"
+    read -r signal
+    kill -"${signal:-KILL}" "$server"
+    wait "$server"
+"#;
 
 pub struct Redis {
     port: u16,
@@ -109,6 +116,27 @@ impl Redis {
         self.end("KILL").await;
     }
 
+    /// Makes the server hang: it has its connections, takes new ones, and does nothing.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets the server go on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let server = fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        assert!(
+            Command::new("/bin/sh")
+                .args(["-c", "kill \"$1\" \"$2\"", "kill", signal, server.trim()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// Starts the server again after [`stop`](Self::stop) or [`kill`](Self::kill), or stops it before if it runs:
     /// on the same port and with the same data.
     pub async fn restart(&self) {
@@ -134,7 +162,9 @@ impl Redis {
             &["--maxmemory-policy".as_ref(), "noeviction".as_ref()],
         ];
         let guard = Command::new("/bin/sh")
-            .args(["-c", GUARD, "guard", program()])
+            .args(["-c", GUARD])
+            .arg(self.folder.path().join("pid"))
+            .arg(program())
             .args(options.concat())
             .args(&self.extra)
             .stdin(Stdio::piped())

@@ -149,7 +149,12 @@ fn fate(error: &sqlx::Error) -> Fate {
 
 /// The text of the error and no more: what PostgreSQL says in detail may quote what is in the journal.
 pub(super) fn failed(error: &sqlx::Error) -> StoreError {
-    StoreError::unavailable(error.to_string())
+    match error {
+        sqlx::Error::PoolTimedOut => StoreError::unavailable(
+            "no connection to PostgreSQL in time: it cannot be reached, or all connections are in use",
+        ),
+        error => StoreError::unavailable(error.to_string()),
+    }
 }
 
 /// A statement with a name of a schema in it, which was checked.

@@ -216,7 +216,7 @@ impl Failure {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        Self::Redis(error)
+        if error.is_timeout() { Self::TooSlow } else { Self::Redis(error) }
     }
 }
 

@@ -339,3 +339,63 @@ fn fail(batch: Vec<Box<dyn Job>>, error: Unusable) {
     let error = Arc::new(error);
     batch.into_iter().for_each(|job| job.fail(&error));
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    async fn start(folder: &tempfile::TempDir) -> Writer {
+        let path = folder.path().join("payments.db");
+        Writer::start(move || File::make(&path), 10).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_died_answers_unavailable() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = start(&folder).await;
+        writer.ask(Kind::Write, |_| Ok(())).await.unwrap();
+        let died = writer.ask::<()>(Kind::Write, |_| panic!("as if there were a bug")).await;
+        assert_eq!(died.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        let after = writer.ask(Kind::Read, |_| Ok(())).await;
+        assert_eq!(after.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_step_in_which_sqlite_fails_is_undone_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = start(&folder).await;
+        let count = move |tx: &Tx<'_>| {
+            let counters = tx.counters()?;
+            tx.set_counters(Counters { token: counters.token + 1, ..counters });
+            Ok(())
+        };
+        let wrong = move |tx: &Tx<'_>| {
+            count(tx)?;
+            tx.connection.execute("INSERT INTO counters VALUES (2, 0, 0)", [])?;
+            Ok(())
+        };
+        let (first, failed, last) = tokio::join!(
+            writer.ask(Kind::Write, count),
+            writer.ask(Kind::Write, wrong),
+            writer.ask(Kind::Write, count)
+        );
+        first.unwrap();
+        last.unwrap();
+        assert_eq!(failed.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        assert_eq!(writer.ask(Kind::Read, |tx| Ok(tx.counters()?.token)).await.unwrap(), 2);
+    }
+
+    #[test]
+    fn a_connection_that_had_to_be_closed_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::make(&folder.path().join("payments.db")).unwrap();
+        drop(file.open().unwrap());
+        let mut thread = Thread { file, connection: None, commits: Arc::default() };
+        let (reply, mut answer) = oneshot::channel();
+        let step = |tx: &Tx<'_>| Ok(tx.counters()?.token);
+        thread.work(vec![Box::new(Asked { kind: Kind::Write, step, outcome: None, reply })]);
+        assert_eq!(answer.try_recv().unwrap().unwrap(), 0);
+        assert!(thread.connection.is_some());
+    }
+}

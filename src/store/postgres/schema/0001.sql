@@ -17,9 +17,10 @@
 -- A stricter isolation adds serialization failures, which are repeated, and takes nothing away.
 --
 -- The settings of a function: names are those of this schema, whatever its caller's are; and a plan that was made
--- when a table was small must not go on reading all of it when it has grown.
+-- when a table was small must not go on reading all of it when it has grown. No plan here is worth compiling.
 
 SET LOCAL enable_seqscan = off;
+SET LOCAL jit = off;
 
 -- Never rolled back: no token is given out twice, not even for an id that was absent in between.
 CREATE SEQUENCE tokens AS bigint;
@@ -73,7 +74,7 @@ CREATE FUNCTION claim(
     p_id bytea, p_exclusive boolean, p_proof bytea, p_now bigint, p_lease_until bigint, p_keep_until bigint,
     p_record bytea, p_attempt bigint,
     OUT answer text, OUT token bigint, OUT settlement text
-) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
     mine entries;
@@ -139,7 +140,7 @@ $$;
 
 -- Why a step found no row that it fits: the lease is lost, or else what is given.
 CREATE FUNCTION unless_lost(p_id bytea, p_token bigint, p_answer text) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM FROM entries WHERE id = p_id AND token = p_token AND NOT given_up;
     RETURN CASE WHEN FOUND THEN p_answer ELSE 'lease_lost' END;
@@ -149,7 +150,7 @@ $$;
 -- The steps below answer done, lease_lost or conflict.
 
 CREATE FUNCTION renew(p_id bytea, p_token bigint, p_until bigint) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     UPDATE entries SET lease_until = p_until
@@ -159,7 +160,7 @@ END
 $$;
 
 CREATE FUNCTION settle(p_id bytea, p_token bigint, p_settlement text) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     UPDATE entries SET state = 1, settlement = p_settlement, put_off = NULL, attempts = 0
@@ -174,7 +175,7 @@ END
 $$;
 
 CREATE FUNCTION refund(p_id bytea, p_token bigint, p_reason text) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     UPDATE entries SET state = 2, reason = p_reason, put_off = NULL, attempts = 0
@@ -190,7 +191,7 @@ $$;
 
 -- The end is 3, delivered, or 4, refunded.
 CREATE FUNCTION commit(p_id bytea, p_token bigint, p_end smallint) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     UPDATE entries SET state = p_end, put_off = NULL, attempts = 0
@@ -206,7 +207,7 @@ $$;
 
 -- The reason is not_charged, unknown, undelivered or not_refundable.
 CREATE FUNCTION release(p_id bytea, p_token bigint, p_reason text) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 DECLARE
     known entries;
     next smallint;
@@ -238,7 +239,7 @@ END
 $$;
 
 CREATE FUNCTION put_off(p_id bytea, p_token bigint, p_until bigint) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     UPDATE entries SET given_up = true, put_off = p_until, attempts = least(attempts, 2147483646) + 1
@@ -254,7 +255,7 @@ CREATE FUNCTION take(
     OUT id bytea, OUT exclusive boolean, OUT proof bytea, OUT state smallint, OUT settlement text, OUT reason text,
     OUT keep_money boolean, OUT lease_until bigint, OUT put_off bigint, OUT attempts integer, OUT keep_until bigint,
     OUT record bytea
-) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
     mine entries;
@@ -310,7 +311,7 @@ $$;
 CREATE FUNCTION find(p_id bytea) RETURNS TABLE (
     id bytea, exclusive boolean, proof bytea, state smallint, settlement text, reason text, keep_money boolean,
     lease_until bigint, put_off bigint, attempts integer, keep_until bigint, record bytea
-) LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+) LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT id, exclusive, proof, state, settlement, reason, keep_money, lease_until, put_off, attempts, keep_until,
         record
     FROM entries WHERE id = p_id
@@ -320,7 +321,7 @@ $$;
 CREATE FUNCTION unfinished(p_now bigint, p_after bytea, p_limit bigint, p_due boolean) RETURNS TABLE (
     id bytea, exclusive boolean, proof bytea, state smallint, settlement text, reason text, keep_money boolean,
     lease_until bigint, put_off bigint, attempts integer, keep_until bigint, record bytea
-) LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+) LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT id, exclusive, proof, state, settlement, reason, keep_money, lease_until, put_off, attempts, keep_until,
         record
     FROM entries
@@ -332,7 +333,7 @@ $$;
 
 -- Two of these at once drop different rows.
 CREATE FUNCTION forget(p_now bigint, p_limit bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 DECLARE
     dropped bigint;
 BEGIN
@@ -371,7 +372,7 @@ CREATE FUNCTION answer_part(p_key bytea) RETURNS integer LANGUAGE sql IMMUTABLE 
 -- Answers done or full. Several at once may go beyond the limit together, by what they add.
 CREATE FUNCTION reserve_answer(
     p_key bytea, p_request bytea, p_now bigint, p_until bigint, p_keep_until bigint, p_max_bytes bigint
-) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 DECLARE
     known answers;
     more bigint := row_bytes();
@@ -386,7 +387,7 @@ BEGIN
     IF FOUND THEN
         DELETE FROM answers WHERE key = p_key;
         more := -coalesce(octet_length(known.answer), 0);
-    ELSIF (SELECT sum(bytes) FROM answer_bytes) + more > p_max_bytes THEN
+    ELSIF (SELECT sum(bytes) FROM answer_bytes WHERE part >= 0) + more > p_max_bytes THEN
         RETURN 'full';
     END IF;
     INSERT INTO answers (key, request, until, keep_until) VALUES (p_key, p_request, p_until, p_keep_until)
@@ -399,14 +400,14 @@ END
 $$;
 
 CREATE FUNCTION keep_answer(p_key bytea, p_answer bytea, p_keep_until bigint, p_max_bytes bigint) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     PERFORM FROM answers WHERE key = p_key AND answer IS NULL FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'done';
     END IF;
-    IF (SELECT sum(bytes) FROM answer_bytes) + octet_length(p_answer) > p_max_bytes THEN
+    IF (SELECT sum(bytes) FROM answer_bytes WHERE part >= 0) + octet_length(p_answer) > p_max_bytes THEN
         RETURN 'full';
     END IF;
     UPDATE answers SET answer = p_answer, keep_until = greatest(keep_until, p_keep_until) WHERE key = p_key;
@@ -416,7 +417,7 @@ END
 $$;
 
 CREATE FUNCTION give_up_answer(p_key bytea) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
     DELETE FROM answers WHERE key = p_key AND answer IS NULL;
@@ -428,12 +429,12 @@ END
 $$;
 
 CREATE FUNCTION find_answer(p_key bytea, p_now bigint) RETURNS TABLE (request bytea, until bigint, answer bytea)
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT request, until, answer FROM answers WHERE key = p_key AND keep_until > p_now
 $$;
 
 CREATE FUNCTION forget_answers(p_now bigint, p_limit bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 DECLARE
     dropped bigint := 0;
     freed record;

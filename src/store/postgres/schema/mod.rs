@@ -73,15 +73,15 @@ impl Schema {
         sqlx::raw_sql("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").execute(&mut *transaction).await?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tower-mpp ' || $1, 0))")
             .bind(&self.0)
+            .persistent(false)
             .execute(&mut *transaction)
             .await?;
         let version = self.check(self.version(&mut transaction).await?)?;
         if version == 0 {
             // Not IF NOT EXISTS: that asks for the right to make schemas also where somebody has made it for us.
-            let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-                .bind(&self.0)
-                .fetch_one(&mut *transaction)
-                .await?;
+            const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+            let exists: bool =
+                sqlx::query_scalar(EXISTS).bind(&self.0).persistent(false).fetch_one(&mut *transaction).await?;
             if !exists {
                 self.run(&mut transaction, |name| format!("CREATE SCHEMA \"{name}\"")).await?;
             }
@@ -95,7 +95,11 @@ impl Schema {
         }
         for (text, number) in VERSIONS.iter().zip(1_i32..).skip(version) {
             sqlx::raw_sql(*text).execute(&mut *transaction).await?;
-            sqlx::query("INSERT INTO versions (version) VALUES ($1)").bind(number).execute(&mut *transaction).await?;
+            sqlx::query("INSERT INTO versions (version) VALUES ($1)")
+                .bind(number)
+                .persistent(false)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -108,16 +112,16 @@ impl Schema {
 
     /// The version of the schema, 0 where there is none.
     async fn version(&self, connection: &mut PgConnection) -> Result<i32, Unprepared> {
-        let table = format!("\"{}\".versions", self.0);
-        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(&table)
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await?;
+        // Not to_regclass: in a transaction it may answer what was so before the transaction waited.
+        const EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS class \
+             JOIN pg_catalog.pg_namespace AS schema ON schema.oid = class.relnamespace \
+             WHERE schema.nspname = $1 AND class.relname = 'versions')";
+        let exists: bool =
+            sqlx::query_scalar(EXISTS).bind(&self.0).persistent(false).fetch_one(&mut *connection).await?;
         if !exists {
             return Ok(0);
         }
-        let version = statement(format!("SELECT coalesce(max(version), 0) FROM {table}"));
+        let version = statement(format!("SELECT coalesce(max(version), 0) FROM \"{}\".versions", self.0));
         Ok(sqlx::query_scalar(version).persistent(false).fetch_one(connection).await?)
     }
 

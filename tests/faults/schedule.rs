@@ -1,0 +1,264 @@
+//! A run written down before it begins: who pays, what goes wrong at which call, what the service does, and what
+//! the clients do. It is small, so that a failure shrinks to something that can be read.
+
+use proptest::{collection::vec, prelude::*};
+
+/// A call of a store or of the rail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Call {
+    Claim,
+    Renew,
+    Settle,
+    Commit,
+    Release,
+    Find,
+    Reserve,
+    Keep,
+    GiveUp,
+    LookUp,
+    RailVerify,
+    RailSettle,
+}
+
+/// What goes wrong at a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// It is not executed, and fails: the store cannot be reached, the rail has a fault.
+    Error,
+    /// It is executed, and the reply is lost.
+    Lost,
+    /// It is not executed and never answers.
+    Timeout,
+    /// It is executed and never answers.
+    Stuck,
+    /// It never answers, and is executed when whoever asked has given up waiting.
+    Late,
+    /// It is executed twice, and the second answer is the one that arrives.
+    Duplicate,
+    /// It takes a while: not a fault yet, but others come first.
+    Slow,
+    /// The rail does not know, and has not done it.
+    Unknown,
+    /// The rail says no, for good.
+    Declined,
+}
+
+use Fault::{Declined, Duplicate, Error, Late, Lost, Slow, Stuck, Timeout, Unknown};
+
+impl Call {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Claim,
+        Self::Renew,
+        Self::Settle,
+        Self::Commit,
+        Self::Release,
+        Self::Find,
+        Self::Reserve,
+        Self::Keep,
+        Self::GiveUp,
+        Self::LookUp,
+        Self::RailVerify,
+        Self::RailSettle,
+    ];
+
+    /// What can go wrong at it. Twice in a row is only what its contract allows twice.
+    pub(crate) fn faults(self) -> &'static [Fault] {
+        match self {
+            Self::Release => &[Error, Lost, Timeout, Stuck, Late, Slow],
+            Self::Claim | Self::Renew | Self::Settle | Self::Commit => {
+                &[Error, Lost, Timeout, Stuck, Late, Duplicate, Slow]
+            }
+            Self::Find | Self::Reserve | Self::Keep | Self::GiveUp | Self::LookUp => {
+                &[Error, Lost, Timeout, Stuck, Duplicate, Slow]
+            }
+            Self::RailVerify => &[Declined, Error, Timeout, Slow],
+            Self::RailSettle => &[Declined, Error, Unknown, Lost, Timeout, Stuck, Late, Duplicate, Slow],
+        }
+    }
+}
+
+/// One kind of fault at some calls of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) call: Call,
+    /// The first that fails, counted from 0.
+    pub(crate) first: usize,
+    /// How many fail from there.
+    pub(crate) times: usize,
+    pub(crate) fault: Fault,
+}
+
+/// What a payer pays, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payer {
+    /// Which challenge. Payers may share one.
+    pub(crate) challenge: usize,
+    pub(crate) proof: Proof,
+    /// Which `Idempotency-Key` its requests carry, if any.
+    pub(crate) key: Option<u8>,
+}
+
+impl Payer {
+    pub(crate) fn is_same_credential(&self, other: &Self) -> bool {
+        self.challenge == other.challenge && self.proof == other.proof
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Made for this challenge.
+    Bound(u8),
+    /// A transaction, that could be shown for any challenge.
+    Exclusive(u8),
+}
+
+/// What the service does, call by call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Does {
+    /// 200 in two chunks.
+    Serve,
+    /// 200 in one chunk of a declared length.
+    ServeOne,
+    /// 200, and a body that turns out to be empty.
+    ServeEmpty,
+    /// 204.
+    ServeNothing,
+    /// 200, after longer than a lease.
+    ServeLate,
+    /// 500.
+    Fail,
+    /// An error instead of an answer.
+    Error,
+    Panic,
+    /// Never answers.
+    Hang,
+    /// 200, and the body breaks off before its first byte.
+    BreakEarly,
+    /// 200, and the body breaks off after its first chunk.
+    BreakLate,
+    /// 200, and the body never begins.
+    HangEarly,
+}
+
+/// How much of an answer a client reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Read {
+    Whole,
+    First,
+    /// Drops the answer with its body.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// Presents a credential so many times at once.
+    Present {
+        payer: usize,
+        copies: usize,
+        /// After so many polls the client hangs up.
+        hang_up: Option<u32>,
+        read: Read,
+        /// Whether the next action waits for the end of this one.
+        wait: bool,
+    },
+    /// Time goes by, in milliseconds, for timers and for the clock.
+    Sleep(u64),
+    /// The merchant's clock goes on, and no timer: as when a process was stopped for a while, or a clock set.
+    Jump(Jump),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Jump {
+    PastLease,
+    PastExpiry,
+    PastGrace,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    /// How often a call of the journal, and one of the rail, gives way before and after.
+    pub(crate) yields: (usize, usize),
+    pub(crate) payers: Vec<Payer>,
+    pub(crate) faults: Vec<Planned>,
+    pub(crate) service: Vec<Does>,
+    pub(crate) actions: Vec<Action>,
+    /// Whether everybody comes once more when it is too late.
+    pub(crate) too_late: bool,
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    let call = prop_oneof![
+        4 => Just(Call::Claim),
+        4 => Just(Call::Settle),
+        4 => Just(Call::Commit),
+        5 => Just(Call::Release),
+        4 => Just(Call::RailSettle),
+        2 => Just(Call::RailVerify),
+        2 => Just(Call::Renew),
+        2 => Just(Call::Find),
+        2 => Just(Call::Reserve),
+        3 => Just(Call::Keep),
+        3 => Just(Call::GiveUp),
+        2 => Just(Call::LookUp),
+    ];
+    let fault = call.prop_flat_map(|call| (Just(call), prop::sample::select(call.faults())));
+    // Most fail once; some for longer than anybody tries.
+    let times = prop_oneof![10 => 1..=1_usize, 4 => 2..=4_usize, 1 => 5..=12_usize];
+    let first = prop_oneof![3 => Just(0_usize), 2 => 1..4_usize];
+    (fault, first, times).prop_map(|((call, fault), first, times)| Planned { call, first, times, fault })
+}
+
+fn payer() -> impl Strategy<Value = Payer> {
+    let proof = prop_oneof![3 => (0..2_u8).prop_map(Proof::Bound), 1 => (0..2_u8).prop_map(Proof::Exclusive)];
+    let key = prop::option::weighted(0.4, Just(0));
+    (0..3_usize, proof, key).prop_map(|(challenge, proof, key)| Payer { challenge, proof, key })
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    use Does::{
+        BreakEarly, BreakLate, Error, Fail, Hang, HangEarly, Panic, Serve, ServeEmpty, ServeLate, ServeNothing,
+        ServeOne,
+    };
+    prop_oneof![
+        6 => Just(Serve),
+        3 => Just(ServeOne),
+        5 => prop::sample::select(&[ServeEmpty, ServeNothing, ServeLate, HangEarly][..]),
+        8 => prop::sample::select(&[Fail, Error, Panic, Hang, BreakEarly, BreakLate][..]),
+    ]
+}
+
+fn present() -> impl Strategy<Value = Action> {
+    let copies = prop_oneof![4 => Just(1_usize), 1 => 2..=3_usize];
+    let hang_up = prop_oneof![3 => Just(None), 2 => (0..30_u32).prop_map(Some)];
+    let read = prop_oneof![4 => Just(Read::Whole), 1 => Just(Read::First), 1 => Just(Read::Nothing)];
+    (0..4_usize, copies, hang_up, read, any::<bool>())
+        .prop_map(|(payer, copies, hang_up, read, wait)| Action::Present { payer, copies, hang_up, read, wait })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let jump = prop_oneof![6 => Just(Jump::PastLease), 2 => Just(Jump::PastExpiry), 1 => Just(Jump::PastGrace)];
+    prop_oneof![
+        10 => present(),
+        2 => prop_oneof![Just(10), Just(600), Just(4_000), Just(12_000)].prop_map(Action::Sleep),
+        1 => jump.prop_map(Action::Jump),
+    ]
+}
+
+pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
+    (
+        (prop_oneof![Just(0), Just(1), Just(3)], prop_oneof![Just(0), Just(2)]),
+        vec(payer(), 1..=4),
+        vec(planned(), 0..=6),
+        vec(does(), 0..=5),
+        vec(action(), 1..=8),
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|(yields, mut payers, faults, service, actions, too_late)| {
+            // One credential comes with one key, or with none, whoever presents it.
+            for n in 1..payers.len() {
+                let first = payers.iter().find(|other| other.is_same_credential(&payers[n])).copied();
+                payers[n].key = first.and_then(|first| first.key);
+            }
+            Schedule { yields, payers, faults, service, actions, too_late }
+        })
+}

@@ -1,0 +1,358 @@
+//! One run: a merchant, a service behind the layer, and clients who do as the schedule says.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tower::{ServiceExt as _, service_fn};
+use tower_layer::Layer as _;
+use tower_mpp::{
+    Clock as _, KeyRing, Merchant, Payment, Price, Refusal, RequestBody,
+    protocol::{ChallengeId, MethodId, Timestamp},
+    store::{MemoryAnswerStore, MemoryNonceStore},
+};
+
+use crate::{
+    journal::{FaultyAnswers, FaultyStore, Watched},
+    rail::{FaultyRail, Ledger},
+    schedule::{Action, Does, Jump, Payer, Proof, Read, Schedule},
+    support::{Frames, Handler, KEY, ask, id_of, pay_with},
+    world::{LATE, World},
+};
+
+const LEASE: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_secs(60);
+pub(crate) const GRACE: Duration = Duration::from_secs(900);
+/// The longest that a client waits for an answer, or for a frame of it.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Answers that nothing can be expected after.
+const FINAL: [StatusCode; 3] = [StatusCode::PAYMENT_REQUIRED, StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY];
+
+type Body = Frames;
+type Service = Payment<Handler<Body, Body, std::io::Error>>;
+
+/// A credential, and what its payer saw.
+pub(crate) struct Credential {
+    pub(crate) id: ChallengeId,
+    pub(crate) expires: Timestamp,
+    pub(crate) payload: String,
+    pub(crate) value: HeaderValue,
+    pub(crate) key: Option<HeaderValue>,
+    /// The calls of the service whose answers have begun to leave, in order.
+    pub(crate) deliveries: Mutex<Vec<String>>,
+}
+
+/// What a client saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It hung up, or the service panicked or failed.
+    Nothing,
+    /// At least the first byte.
+    Delivered,
+    /// A 2xx that broke off before its first byte.
+    Broken,
+    Refused(StatusCode),
+}
+
+pub(crate) struct Shop {
+    pub(crate) world: Arc<World>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) journal: Arc<Watched<MemoryNonceStore>>,
+    pub(crate) merchant: Merchant,
+    pub(crate) credentials: Vec<Arc<Credential>>,
+    service: Service,
+}
+
+impl Shop {
+    pub(crate) async fn open(schedule: &Schedule, traced: bool) -> Arc<Self> {
+        let world = World::new(schedule.faults.clone(), traced);
+        let ledger = Ledger::new(Arc::clone(&world));
+        let journal = Watched::new(Arc::clone(&world), MemoryNonceStore::single_process(256));
+        let (store_yields, rail_yields) = schedule.yields;
+        let rail = FaultyRail {
+            world: Arc::clone(&world),
+            ledger: Arc::clone(&ledger),
+            id: MethodId::new("demo").unwrap(),
+            yields: rail_yields,
+        };
+        let answers = FaultyAnswers {
+            world: Arc::clone(&world),
+            inner: Arc::new(MemoryAnswerStore::new(1 << 20)),
+            yields: store_yields,
+        };
+        let merchant = Merchant::builder("127.0.0.1", KeyRing::new(KEY).unwrap())
+            .method(rail)
+            .nonce_store(FaultyStore { watched: Arc::clone(&journal), yields: store_yields })
+            .answer_store(answers)
+            .clock(Arc::clone(&world))
+            .challenge_ttl(TTL)
+            .redelivery_grace(GRACE)
+            .lease(LEASE)
+            .rail_timeout(Duration::from_secs(3))
+            .store_timeout(Duration::from_secs(1))
+            .build()
+            .unwrap();
+        let handler = handler(Arc::clone(&world), schedule.service.clone());
+        let service = merchant.charge(Price::usd("1.00").unwrap()).unwrap().layer(handler);
+        let mut challenges = Vec::new();
+        for _ in 0..3 {
+            challenges.push(ask(&service, Request::new(Frames::none())).await);
+        }
+        let credential = |payer: &Payer| {
+            let challenge = &challenges[payer.challenge];
+            let payload = match payer.proof {
+                Proof::Bound(note) => json!({"note": note}),
+                Proof::Exclusive(n) => json!({"transaction": n}),
+            };
+            Arc::new(Credential {
+                id: id_of(challenge),
+                expires: challenge.expires.as_deref().unwrap().parse().unwrap(),
+                value: pay_with(challenge, Some("did:example:payer"), &payload),
+                payload: payload.to_string(),
+                key: payer.key.map(|key| HeaderValue::from_str(&format!("key-{key}")).unwrap()),
+                deliveries: Mutex::default(),
+            })
+        };
+        let credentials = schedule.payers.iter().map(credential).collect();
+        Arc::new(Self { world, ledger, journal, merchant, credentials, service })
+    }
+
+    /// Does what the schedule says, until the last client has gone.
+    pub(crate) async fn run(self: &Arc<Self>, schedule: &Schedule) {
+        let mut clients: Vec<JoinHandle<()>> = Vec::new();
+        for action in &schedule.actions {
+            self.world.note(|| format!("{action:?}"));
+            match *action {
+                Action::Sleep(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+                Action::Jump(jump) => self.world.jump(match jump {
+                    Jump::PastLease => LEASE + Duration::from_millis(1),
+                    Jump::PastExpiry => TTL,
+                    Jump::PastGrace => TTL + GRACE,
+                }),
+                Action::Present { payer, copies, hang_up, read, wait } => {
+                    let payer = payer % self.credentials.len();
+                    let present = |_| {
+                        let shop = Arc::clone(self);
+                        tokio::spawn(async move {
+                            shop.present(payer, hang_up, read).await;
+                        })
+                    };
+                    let mut present: Vec<_> = (0..copies).map(present).collect();
+                    for client in present.drain(..present.len() * usize::from(wait)) {
+                        // A panic of the service is an end like any other.
+                        let _ = client.await;
+                    }
+                    clients.append(&mut present);
+                }
+            }
+        }
+        for client in clients {
+            let _ = client.await;
+        }
+        if schedule.too_late {
+            self.world.jump(TTL + GRACE);
+            for payer in 0..self.credentials.len() {
+                let shop = Arc::clone(self);
+                let _ = tokio::spawn(async move { shop.present(payer, None, Read::Whole).await }).await;
+            }
+        }
+    }
+
+    /// Faults stop, and whatever is under way without a client comes to its end.
+    pub(crate) async fn calm_down(&self) {
+        self.world.heal();
+        tokio::time::sleep(LATE).await;
+        if tokio::time::timeout(Duration::from_secs(3600), self.merchant.drain()).await.is_err() {
+            self.world.wrong("there is work that never ends");
+        }
+        let in_flight = self.merchant.in_flight();
+        if in_flight != 0 {
+            self.world.wrong(format!("{in_flight} payments are in flight after the end"));
+        }
+    }
+
+    /// Presents every credential until each has a final answer. Answers those that have none.
+    pub(crate) async fn present_all_again(self: &Arc<Self>) -> Vec<usize> {
+        let mut open: Vec<usize> = (0..self.credentials.len()).collect();
+        for _ in 0..6 {
+            let mut left = Vec::new();
+            for payer in open {
+                let shop = Arc::clone(self);
+                let seen = tokio::spawn(async move { shop.present(payer, None, Read::Whole).await }).await;
+                match seen {
+                    Ok(Seen::Delivered) => {}
+                    Ok(Seen::Refused(status)) if FINAL.contains(&status) => {}
+                    _ => left.push(payer),
+                }
+            }
+            self.calm_down().await;
+            if left.is_empty() {
+                return left;
+            }
+            open = left;
+            tokio::time::sleep(LEASE).await;
+        }
+        open
+    }
+
+    /// It cannot be redeemed any more at all.
+    pub(crate) fn is_too_late(&self, credential: &Credential) -> bool {
+        self.world.now() >= credential.expires.saturating_add(GRACE)
+    }
+
+    /// Presents a credential and judges what comes back.
+    pub(crate) async fn present(&self, payer: usize, hang_up: Option<u32>, read: Read) -> Seen {
+        let credential = &self.credentials[payer];
+        let mut request = Request::new(Frames::none());
+        request.headers_mut().insert("authorization", credential.value.clone());
+        if let Some(key) = &credential.key {
+            request.headers_mut().insert("idempotency-key", key.clone());
+        }
+        self.world.note(|| format!("payer {payer} presents {}", credential.id));
+        let mut left = hang_up;
+        let too_late = self.is_too_late(credential);
+        let answer = Box::pin(self.service.clone().oneshot(request));
+        let Some(Ok(answer)) = watched(&mut left, answer).await else {
+            self.world.note(|| format!("payer {payer} saw nothing"));
+            return Seen::Nothing;
+        };
+        self.judge(payer, &answer, too_late);
+        let status = answer.status();
+        if !status.is_success() {
+            return Seen::Refused(status);
+        }
+        let call = answer.headers().get("x-call").map_or("none", |call| call.to_str().unwrap()).to_owned();
+        if status == StatusCode::NO_CONTENT {
+            self.delivered(payer, call);
+            return Seen::Delivered;
+        }
+        let mut body = Box::pin(answer.into_body());
+        let mut seen = Seen::Nothing;
+        while !matches!((read, seen), (Read::Nothing, _) | (Read::First, Seen::Delivered)) {
+            let frame = match watched(&mut left, Box::pin(body.frame())).await {
+                None => break,
+                Some(Some(Err(_))) if seen == Seen::Nothing => return Seen::Broken,
+                Some(Some(Err(_))) => break,
+                Some(frame) => frame,
+            };
+            if seen == Seen::Nothing {
+                seen = Seen::Delivered;
+                self.delivered(payer, call.clone());
+            }
+            if frame.is_none() {
+                break;
+            }
+        }
+        self.world.note(|| format!("payer {payer} is gone, {seen:?}"));
+        seen
+    }
+
+    /// The first byte of an answer has left.
+    fn delivered(&self, payer: usize, call: String) {
+        let credential = &self.credentials[payer];
+        self.world.note(|| format!("payer {payer} is delivered call {call}"));
+        if !self.ledger.has_charged(credential.id, &credential.payload) {
+            self.world.wrong(format!("payer {payer} is served for nothing"));
+        }
+        credential.deliveries.lock().unwrap().push(call);
+        // Other payers may hold the same challenge and proof: they are one credential.
+        let all: Vec<String> =
+            self.same_as(credential).flat_map(|same| same.deliveries.lock().unwrap().clone()).collect();
+        let again = match credential.key {
+            // The same answer once more.
+            Some(_) => all.iter().any(|call| *call != all[0]),
+            None => all.len() > 1,
+        };
+        if again {
+            self.world.wrong(format!("payer {payer} is served again: calls {all:?}"));
+        }
+    }
+
+    pub(crate) fn same_as<'a>(&'a self, credential: &'a Credential) -> impl Iterator<Item = &'a Arc<Credential>> {
+        self.credentials.iter().filter(|other| other.id == credential.id && other.payload == credential.payload)
+    }
+
+    /// Whether the head of an answer is honest.
+    fn judge<B>(&self, payer: usize, answer: &Response<B>, too_late: bool) {
+        let credential = &self.credentials[payer];
+        let (status, refusal) = (answer.status(), answer.extensions().get::<Refusal>());
+        self.world.note(|| format!("payer {payer} is answered {status} {:?}", refusal.map(Refusal::kind)));
+        let charged = self.ledger.has_charged(credential.id, &credential.payload);
+        let challenged = answer.headers().contains_key("www-authenticate");
+        if challenged != (status == StatusCode::PAYMENT_REQUIRED) {
+            self.world.wrong(format!("{status} with a challenge: {challenged}"));
+        }
+        // The journal is not asked for a credential that came too late.
+        if challenged && charged && !too_late {
+            self.world.wrong(format!("payer {payer} is asked to pay what was paid"));
+        }
+        let innocent = refusal.is_some_and(|refusal| refusal.detail().contains("Nothing was charged."));
+        if innocent && charged {
+            self.world.wrong(format!("payer {payer} is told that nothing was charged"));
+        }
+        if status.is_success() != answer.headers().contains_key("payment-receipt") {
+            self.world.wrong(format!("{status}, and the receipt does not fit"));
+        }
+    }
+}
+
+/// Polls until the end, until the client hangs up, or until it has no patience left.
+async fn watched<F: Future>(left: &mut Option<u32>, mut future: Pin<Box<F>>) -> Option<F::Output> {
+    let polled = poll_fn(|cx| {
+        if *left == Some(0) {
+            return Poll::Ready(None);
+        }
+        *left = left.map(|left| left - 1);
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if *left == Some(0) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    tokio::time::timeout(PATIENCE, polled).await.ok().flatten()
+}
+
+fn handler(world: Arc<World>, script: Vec<Does>) -> Handler<Body, Body, std::io::Error> {
+    let (calls, script) = (Arc::new(AtomicUsize::new(0)), Arc::new(script));
+    Handler::new(service_fn(move |_: Request<RequestBody<Body>>| {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        let does = script.get(call).copied().filter(|_| !world.is_healed()).unwrap_or(Does::Serve);
+        world.note(|| format!("service: call {call}, {does:?}"));
+        serve(call, does)
+    }))
+}
+
+async fn serve(call: usize, does: Does) -> Result<Response<Body>, std::io::Error> {
+    tokio::task::yield_now().await;
+    let two = || Frames::of(["first", "second"]).chunked().waiting();
+    let (status, body) = match does {
+        Does::Serve => (200, two()),
+        Does::ServeOne => (200, Frames::of(["whole"]).declared().waiting()),
+        Does::ServeEmpty => (200, Frames::none().chunked().waiting()),
+        Does::ServeNothing => (204, Frames::none()),
+        Does::ServeLate => {
+            tokio::time::sleep(LEASE + LEASE / 2).await;
+            (200, two())
+        }
+        Does::Fail => (500, two()),
+        Does::Error => return Err(std::io::ErrorKind::Other.into()),
+        // Without a word from the hook for panics.
+        Does::Panic => std::panic::resume_unwind(Box::new("scheduled")),
+        Does::Hang => std::future::pending().await,
+        Does::BreakEarly => (200, Frames::none().broken().waiting()),
+        Does::BreakLate => (200, Frames::of(["first"]).broken().waiting()),
+        Does::HangEarly => (200, Frames::none().hanging()),
+    };
+    Ok(Response::builder().status(status).header("x-call", call.to_string()).body(body).unwrap())
+}
