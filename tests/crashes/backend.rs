@@ -2,7 +2,6 @@
 
 use std::{env, path::Path, sync::Arc};
 
-use tokio::sync::{Mutex, MutexGuard};
 use tower_mpp::store::NonceStore;
 
 use crate::{journal::Location, postgres::Postgres, redis_server::Redis};
@@ -79,13 +78,6 @@ impl Backend {
         let location = Location::parse(&self.location(folder)).unwrap();
         Some(location.open().await.unwrap().payments)
     }
-}
-
-/// The machine is for one of these tests at a time: a port of a killed gateway must not become another
-/// test's before its clients know.
-pub async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    ALONE.lock().await
 }
 
 /// How much there is to do, unless the environment wants more.

@@ -1,4 +1,7 @@
 //! Clients that pay and ask again with the same credential until they have a final answer.
+//!
+//! They want a runtime of one thread: where a connection broke in one thread while another one handed it a
+//! request, hyper's client was seen to give that no answer at all.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -14,14 +17,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tower_mpp::protocol::{ChallengeId, PAYMENT_RECEIPT, Receipt};
 
 use crate::{
-    programs::{PATIENCE, soon},
+    programs::PATIENCE,
     shop::TOKEN,
     support::{challenge, id_of, pay_with},
 };
@@ -68,8 +68,10 @@ impl Whole {
 /// What came of a request.
 enum Came {
     Whole(StatusCode, HeaderMap, Bytes),
-    /// The head, if it came, and what came of the body.
+    /// What came of the body, if the head came.
     Broken(Option<Bytes>),
+    /// Nobody is there.
+    Unreachable,
 }
 
 impl fmt::Display for Came {
@@ -78,6 +80,7 @@ impl fmt::Display for Came {
             Self::Whole(status, _, body) => write!(f, "{status} {}", String::from_utf8_lossy(body)),
             Self::Broken(None) => f.write_str("nothing"),
             Self::Broken(Some(begun)) => write!(f, "{} bytes", begun.len()),
+            Self::Unreachable => f.write_str("nobody there"),
         }
     }
 }
@@ -85,11 +88,11 @@ impl fmt::Display for Came {
 /// One who pays, at any of these gateways.
 pub struct Client {
     http: Http<HttpConnector, Empty<Bytes>>,
-    gateways: Vec<watch::Receiver<Option<SocketAddr>>>,
+    gateways: Vec<SocketAddr>,
 }
 
 impl Client {
-    pub fn new(gateways: Vec<watch::Receiver<Option<SocketAddr>>>) -> Self {
+    pub fn new(gateways: Vec<SocketAddr>) -> Self {
         let http = Http::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http();
         Self { http, gateways }
     }
@@ -118,7 +121,7 @@ impl Client {
         let mut heard = Vec::new();
         while in_doubt < 10 {
             assert!(Instant::now() < deadline, "the operator cannot give it back: {payment:?} {heard:?}");
-            let request = Request::post(self.uri(0, &path).await).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
+            let request = Request::post(self.uri(0, &path)).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
             let came = self.ask(request.body(Empty::new()).unwrap()).await;
             heard.push(came.to_string());
             heard.dedup();
@@ -127,7 +130,7 @@ impl Client {
                 // Nothing was charged, unless it is a matter of time.
                 Came::Whole(StatusCode::CONFLICT, headers, _) if !headers.contains_key(RETRY_AFTER) => return,
                 Came::Whole(StatusCode::SERVICE_UNAVAILABLE, ..) => in_doubt += 1,
-                Came::Whole(StatusCode::ACCEPTED | StatusCode::CONFLICT, ..) | Came::Broken(_) => {}
+                Came::Whole(StatusCode::ACCEPTED | StatusCode::CONFLICT, ..) | Came::Broken(_) | Came::Unreachable => {}
                 Came::Whole(status, _, body) => panic!("{status} {body:?} {payment:?}"),
             }
             sleep(Duration::from_millis(100)).await;
@@ -139,7 +142,7 @@ impl Client {
         let mut all: Vec<ChallengeId> = Vec::new();
         loop {
             let after = all.last().map(|last| format!("&after={last}")).unwrap_or_default();
-            let uri = self.uri(0, &format!("/admin/payments/unfulfilled?limit=7{after}")).await;
+            let uri = self.uri(0, &format!("/admin/payments/unfulfilled?limit=7{after}"));
             let request = Request::get(uri).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
             let Came::Whole(StatusCode::OK, _, body) = self.ask(request.body(Empty::new()).unwrap()).await else {
                 panic!("the operator sees nothing");
@@ -160,7 +163,7 @@ impl Client {
             match self.send(number as usize % self.gateways.len(), number, None).await {
                 Came::Whole(StatusCode::PAYMENT_REQUIRED, headers, _) => break challenge(&headers),
                 Came::Whole(status, ..) => panic!("{status} without a credential"),
-                Came::Broken(_) => pause().await,
+                Came::Broken(_) | Came::Unreachable => pause().await,
             }
         };
         let token = match number % 8 {
@@ -198,7 +201,7 @@ impl Client {
     }
 
     async fn send(&self, gateway: usize, number: u32, paid: Option<(&HeaderValue, &Option<String>)>) -> Came {
-        let mut request = Request::get(self.uri(gateway, &format!("/buy/{number}")).await);
+        let mut request = Request::get(self.uri(gateway, &format!("/buy/{number}")));
         if let Some((credential, key)) = paid {
             request = request.header(AUTHORIZATION, credential);
             request = key.iter().fold(request, |request, key| request.header("idempotency-key", key));
@@ -206,11 +209,8 @@ impl Client {
         self.ask(request.body(Empty::new()).unwrap()).await
     }
 
-    /// Where something is, once its gateway is there.
-    async fn uri(&self, gateway: usize, path: &str) -> String {
-        let mut gateway = self.gateways[gateway].clone();
-        let address = soon(gateway.wait_for(Option::is_some)).await.unwrap().unwrap();
-        format!("http://{address}{path}")
+    fn uri(&self, gateway: usize, path: &str) -> String {
+        format!("http://{}{path}", self.gateways[gateway])
     }
 
     async fn ask(&self, request: Request<Empty<Bytes>>) -> Came {
@@ -219,7 +219,11 @@ impl Client {
     }
 
     async fn read(&self, request: Request<Empty<Bytes>>) -> Came {
-        let Ok(response) = self.http.request(request).await else { return Came::Broken(None) };
+        let response = match self.http.request(request).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return Came::Unreachable,
+            Err(_) => return Came::Broken(None),
+        };
         let (head, mut body) = response.into_parts();
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -266,6 +270,7 @@ impl Payment {
                     self.pieces.push(piece);
                 }
             }
+            Came::Unreachable => {}
         }
         false
     }

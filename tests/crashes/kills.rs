@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    backend::{Backend, alone, how_many},
+    backend::{Backend, how_many},
     books::Trouble,
     crowd::{Crowd, a_while},
 };
@@ -27,28 +27,24 @@ async fn kill_again_and_again(backend: &Backend) {
     assert!(kills == 0 || books.broken > 0, "nobody noticed anything: {books}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn without_kills_every_charge_is_delivered() {
-    let _alone = alone().await;
     let crowd = Crowd::gather(&Backend::Memory, 1, PAYMENTS).await;
     let books = crowd.settle_up(Trouble::None, "no kills").await;
     assert_eq!((books.charges, books.delivered, books.broken), (books.payments, books.payments, 0), "{books}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn killed_on_sqlite() {
-    let _alone = alone().await;
     kill_again_and_again(&Backend::Sqlite).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn killed_on_postgres() {
-    let _alone = alone().await;
     kill_again_and_again(&Backend::postgres().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn killed_on_redis() {
-    let _alone = alone().await;
     kill_again_and_again(&Backend::redis().await).await;
 }

@@ -1,7 +1,7 @@
 //! Several gateways on one journal: every credential is sent to all of them at once.
 
 use crate::{
-    backend::{Backend, alone, how_many},
+    backend::{Backend, how_many},
     books::Trouble,
     crowd::{Crowd, a_while},
 };
@@ -40,27 +40,22 @@ async fn crashes(backend: &Backend) {
     assert!(crashes == 0 || books.broken > 0, "nobody noticed anything: {books}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn on_postgres() {
-    let _alone = alone().await;
-    let backend = Backend::postgres().await;
-    all_well(&backend).await;
+    all_well(&Backend::postgres().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn on_redis() {
-    let _alone = alone().await;
     all_well(&Backend::redis().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn on_postgres_that_restarts() {
-    let _alone = alone().await;
     crashes(&Backend::postgres().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn on_redis_that_restarts() {
-    let _alone = alone().await;
     crashes(&Backend::redis().await).await;
 }

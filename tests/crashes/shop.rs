@@ -15,7 +15,6 @@ use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use tokio::{
     process::Command,
-    sync::watch,
     time::{sleep, timeout},
 };
 
@@ -95,11 +94,11 @@ async fn make(made: Made, request: Request) -> Result<Response, StatusCode> {
     Ok(Response::new(Body::from_stream(slowly)))
 }
 
-/// A gateway that is killed and comes back, on another port each time.
+/// A gateway that is killed and comes back at the same address.
 pub struct Gateway {
     folder: tempfile::TempDir,
     store: String,
-    address: watch::Sender<Option<SocketAddr>>,
+    address: SocketAddr,
     running: Option<Running>,
 }
 
@@ -107,7 +106,7 @@ impl Gateway {
     /// Starts one in a folder.
     pub async fn start(folder: tempfile::TempDir, shop: &Shop, store: String) -> Self {
         fs::write(folder.path().join("gateway.toml"), shop.configuration()).unwrap();
-        let mut gateway = Self { folder, store, address: watch::Sender::new(None), running: None };
+        let mut gateway = Self { folder, store, address: free_address(), running: None };
         gateway.restart().await;
         gateway
     }
@@ -116,7 +115,7 @@ impl Gateway {
         let mut command = command("gateway", self.folder.path());
         command.envs([
             ("GATEWAY_CONFIG", "gateway.toml"),
-            ("GATEWAY_LISTEN", "127.0.0.1:0"),
+            ("GATEWAY_LISTEN", &self.address.to_string()),
             ("GATEWAY_REALM", "127.0.0.1"),
             ("GATEWAY_STORE", &self.store),
             ("GATEWAY_ADMIN_TOKEN", TOKEN),
@@ -131,15 +130,12 @@ impl Gateway {
         self.folder.path()
     }
 
-    /// Where it is, from now on: nowhere while it is dead.
-    pub fn address(&self) -> watch::Receiver<Option<SocketAddr>> {
-        self.address.subscribe()
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub async fn restart(&mut self) {
-        let running = Running::start(self.command(), "listening on http://").await;
-        self.address.send_replace(Some(running.address));
-        self.running = Some(running);
+        self.running = Some(Running::start(self.command(), "listening on http://").await);
     }
 
     /// Starts one that does not live until it listens, or not for long.
@@ -155,17 +151,21 @@ impl Gateway {
 
     pub async fn kill(&mut self) {
         let ended = self.running.take().unwrap().kill().await;
-        self.address.send_replace(None);
         check(&ended);
     }
 
     /// Ends it in order.
     pub async fn stop(&mut self) {
         let ended = self.running.take().unwrap().stop().await;
-        self.address.send_replace(None);
         assert!(ended.status.success(), "{ended:?}");
         check(&ended);
     }
+}
+
+/// Below those that the system and the servers of the tests take: it must be free again after every kill.
+fn free_address() -> SocketAddr {
+    let mut addresses = (0..1000).map(|_| SocketAddr::from(([127, 0, 0, 1], rand::random_range(10_000..15_000))));
+    addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 fn check(ended: &Ended) {
