@@ -51,7 +51,7 @@ use super::StoreError;
 ///
 /// # How big it gets
 ///
-/// An entry takes some 600 bytes with its indexes, its record and its settlement, until
+/// An entry takes one to two kibibytes with its indexes, its settlement and a short record, until
 /// [`forget`](super::NonceStore::forget) drops it; a service that is paid 100 times a second and keeps entries for
 /// five minutes has some 30,000 of them. There is no bound on the entries but the disk. Answers are bounded by
 /// [`max_answer_bytes`](PostgresOptions::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
