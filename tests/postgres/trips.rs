@@ -13,7 +13,7 @@ use crate::{at, claim, id, new_schema, proxy::Proxy, server, settlement, won};
 async fn through(proxy: &Proxy, connections: u32) -> PostgresNonceStore {
     let server = server().await;
     let url = proxy.url(server.port(), &server.url());
-    PostgresNonceStore::options().schema(new_schema()).max_connections(connections).connect(&url).await.unwrap()
+    PostgresNonceStore::builder().schema(new_schema()).max_connections(connections).connect(&url).await.unwrap()
 }
 
 /// Every step, in an order that is possible. Answers how many trips each took.

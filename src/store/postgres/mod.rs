@@ -36,7 +36,7 @@ use super::StoreError;
 /// # The server
 ///
 /// PostgreSQL 12 or later. All that it keeps is in one schema, `tower_mpp` unless it is
-/// [named](PostgresOptions::schema) otherwise, which is made and brought to the version of this library by whoever
+/// [named](PostgresNonceStoreBuilder::schema) otherwise, which is made and brought to the version of this library by whoever
 /// connects first; many may do so at once. A schema of a later version is refused. The role needs the right to make
 /// the schema in the database, or to make tables in it where somebody else has made it.
 ///
@@ -54,7 +54,7 @@ use super::StoreError;
 /// An entry takes one to two kibibytes with its indexes, its settlement and a short record, until
 /// [`forget`](super::NonceStore::forget) drops it; a service that is paid 100 times a second and keeps entries for
 /// five minutes has some 30,000 of them. There is no bound on the entries but the disk. Answers are bounded by
-/// [`max_answer_bytes`](PostgresOptions::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
+/// [`max_answer_bytes`](PostgresNonceStoreBuilder::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
 /// leave autovacuum on.
 #[derive(Clone)]
 pub struct PostgresNonceStore {
@@ -80,7 +80,7 @@ impl PostgresNonceStore {
     /// [`StoreErrorKind::Unavailable`](super::StoreErrorKind::Unavailable) when the address cannot be read, the
     /// server does not let us in within three seconds, or the schema cannot be made or is newer than this library.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        Self::options().connect(url).await
+        Self::builder().connect(url).await
     }
 
     /// Uses connections of somebody else's pool, with the settings of [`options`](Self::options).
@@ -94,12 +94,12 @@ impl PostgresNonceStore {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn with_pool(pool: PgPool) -> Result<Self, StoreError> {
-        Self::options().with_pool(pool).await
+        Self::builder().with_pool(pool).await
     }
 
     /// Settings, all at their defaults.
-    pub fn options() -> PostgresOptions {
-        PostgresOptions::default()
+    pub fn builder() -> PostgresNonceStoreBuilder {
+        PostgresNonceStoreBuilder::default()
     }
 }
 
@@ -115,19 +115,19 @@ impl fmt::Debug for PostgresNonceStore {
 /// Settings of a [`PostgresNonceStore`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct PostgresOptions {
+pub struct PostgresNonceStoreBuilder {
     schema: String,
     max_connections: u32,
     max_answer_bytes: usize,
 }
 
-impl Default for PostgresOptions {
+impl Default for PostgresNonceStoreBuilder {
     fn default() -> Self {
         Self { schema: "tower_mpp".to_owned(), max_connections: 10, max_answer_bytes: 1 << 30 }
     }
 }
 
-impl PostgresOptions {
+impl PostgresNonceStoreBuilder {
     /// The schema in which everything is, instead of `tower_mpp`: up to 63 of `a`-`z`, `0`-`9` and `_`, not first a
     /// digit and not `pg_`. Merchants in different schemas know nothing of each other.
     pub fn schema(mut self, name: impl Into<String>) -> Self {

@@ -69,10 +69,10 @@ pub struct SqliteNonceStore {
     shared: Arc<Shared>,
 }
 
-/// How many entries are forgotten in one step: it takes some hundredths of a second.
-const ENTRIES_AT_ONCE: usize = 500;
+/// How many entries are forgotten in one step, which takes up to a tenth of a second.
+const ENTRIES_AT_ONCE: usize = 200;
 /// As [`ENTRIES_AT_ONCE`], of answers, which are larger.
-const ANSWERS_AT_ONCE: usize = 50;
+const ANSWERS_AT_ONCE: usize = 20;
 
 struct Shared {
     writer: Writer,
