@@ -25,6 +25,8 @@ fn assert_right(schedule: &Schedule) {
 fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
     assert_right(&Schedule {
         yields: (0, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0)],
         faults: vec![Planned { call: Call::LookUp, first: 0, times: 1, fault: Fault::Error }],
         service: vec![Does::ServeOne, Does::Serve],
@@ -39,6 +41,8 @@ fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
 fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
     assert_right(&Schedule {
         yields: (3, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0)],
         faults: Vec::new(),
         service: vec![Does::ServeOne],
@@ -53,6 +57,8 @@ fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
 fn one_payment_buys_one_answer_under_any_number_of_keys() {
     assert_right(&Schedule {
         yields: (1, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0), payer(1)],
         faults: Vec::new(),
         service: vec![Does::ServeOne],

@@ -42,8 +42,10 @@ fn run(schedule: &Schedule, traced: bool) -> Arc<World> {
         let shop = Shop::open(schedule, traced).await;
         shop.run(schedule).await;
         shop.calm_down().await;
-        let open = shop.present_all_again().await;
-        shop.settle_up(&open);
+        let open = shop.present_again((0..shop.credentials.len()).collect()).await;
+        shop.sweep_up().await;
+        let open = shop.present_again(open).await;
+        shop.settle_up(&open, schedule.refunds).await;
         Arc::clone(&shop.world)
     })
 }
