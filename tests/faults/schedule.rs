@@ -130,13 +130,7 @@ pub(crate) struct Payer {
     pub(crate) key: Option<u8>,
 }
 
-impl Payer {
-    pub(crate) fn is_same_credential(&self, other: &Self) -> bool {
-        self.challenge == other.challenge && self.proof == other.proof
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Proof {
     /// Made for this challenge.
     Bound(u8),
@@ -264,7 +258,7 @@ fn planned() -> impl Strategy<Value = Planned> {
 
 fn payer() -> impl Strategy<Value = Payer> {
     let proof = prop_oneof![3 => (0..2_u8).prop_map(Proof::Bound), 1 => (0..2_u8).prop_map(Proof::Exclusive)];
-    let key = prop::option::weighted(0.4, Just(0));
+    let key = prop::option::weighted(0.5, 0..2_u8);
     (0..3_usize, proof, key).prop_map(|(challenge, proof, key)| Payer { challenge, proof, key })
 }
 
@@ -321,12 +315,14 @@ pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
         vec(action(), 1..=9),
         prop::bool::weighted(0.2),
     )
-        .prop_map(|(yields, (after, refunds), mut payers, faults, service, actions, too_late)| {
-            // One credential comes with one key, or with none, whoever presents it.
-            for n in 1..payers.len() {
-                let first = payers.iter().find(|other| other.is_same_credential(&payers[n])).copied();
-                payers[n].key = first.and_then(|first| first.key);
-            }
-            Schedule { yields, after, refunds, payers, faults, service, actions, too_late }
+        .prop_map(|(yields, (after, refunds), payers, faults, service, actions, too_late)| Schedule {
+            yields,
+            after,
+            refunds,
+            payers,
+            faults,
+            service,
+            actions,
+            too_late,
         })
 }

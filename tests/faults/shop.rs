@@ -339,15 +339,12 @@ impl Shop {
             self.world.wrong(format!("payer {payer} is served for money that was given back"));
         }
         credential.deliveries.lock().unwrap().push(call);
-        // Other payers may hold the same challenge and proof: they are one credential.
+        // Other payers may hold the same challenge and proof: together they are served one answer, and again
+        // only the same one to who has asked for that.
         let all: Vec<String> =
             self.same_as(credential).flat_map(|same| same.deliveries.lock().unwrap().clone()).collect();
-        let again = match credential.key {
-            // The same answer once more.
-            Some(_) => all.iter().any(|call| *call != all[0]),
-            None => all.len() > 1,
-        };
-        if again {
+        let without_key = credential.key.is_none() && all.len() > 1;
+        if without_key || all.iter().any(|call| *call != all[0]) {
             self.world.wrong(format!("payer {payer} is served again: calls {all:?}"));
         }
     }
