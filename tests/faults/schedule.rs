@@ -245,7 +245,7 @@ fn planned() -> impl Strategy<Value = Planned> {
         8 => prop::sample::select(&[Call::RailAuthorize, Call::RailCapture, Call::RailCancel][..]),
         2 => Just(Call::RailVerify),
         2 => Just(Call::Renew),
-        8 => prop::sample::select(&[Call::Refund, Call::Take, Call::RailRefund, Call::RailResolve, Call::PutOff][..]),
+        4 => prop::sample::select(&[Call::Refund, Call::Take, Call::RailRefund, Call::RailResolve, Call::PutOff][..]),
         5 => prop::sample::select(&[Call::Find, Call::Unfinished, Call::Forget, Call::ForgetAnswers][..]),
         10 => prop::sample::select(&[Call::Reserve, Call::Keep, Call::GiveUp, Call::LookUp][..]),
     ];
@@ -325,4 +325,58 @@ pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
             actions,
             too_late,
         })
+        .prop_flat_map(|schedule| (Just(schedule), prop::option::weighted(0.2, trouble())))
+        .prop_map(|(mut schedule, trouble)| {
+            trouble.into_iter().for_each(|(trouble, call, fault)| trouble.begin(call, fault, &mut schedule));
+            schedule
+        })
+}
+
+/// What seldom comes up by itself, with money that is to be given back, whose outcome has to be found out, or
+/// that is not to be taken.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    GivingBack,
+    FindingOut,
+    LettingGo,
+}
+
+fn trouble() -> impl Strategy<Value = (Trouble, Call, Fault)> {
+    const CALLS: &[(Trouble, Call)] = &[
+        (Trouble::GivingBack, Call::Refund),
+        (Trouble::GivingBack, Call::RailRefund),
+        (Trouble::GivingBack, Call::PutOff),
+        (Trouble::FindingOut, Call::Take),
+        (Trouble::FindingOut, Call::RailResolve),
+        (Trouble::FindingOut, Call::PutOff),
+        (Trouble::LettingGo, Call::RailCancel),
+    ];
+    prop::sample::select(CALLS)
+        .prop_flat_map(|(trouble, call)| (Just(trouble), Just(call), prop::sample::select(call.faults())))
+}
+
+impl Trouble {
+    /// Puts it before everything else in a schedule.
+    fn begin(self, call: Call, fault: Fault, schedule: &mut Schedule) {
+        let once = |call, fault| Planned { call, first: 0, times: 1, fault };
+        let mut faults = vec![once(call, fault)];
+        match self {
+            Self::GivingBack => {
+                (schedule.refunds, schedule.after) = (true, false);
+                schedule.service.insert(0, Does::FailNotStarted);
+                faults.push(once(Call::RailRefund, Unknown));
+            }
+            Self::FindingOut => {
+                faults.push(once(if schedule.after { Call::RailAuthorize } else { Call::RailSettle }, Lost));
+                faults.push(once(Call::RailResolve, Unknown));
+            }
+            Self::LettingGo => {
+                schedule.after = true;
+                schedule.service.insert(0, Does::Fail);
+            }
+        }
+        schedule.faults.splice(0..0, faults);
+        let present = Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: true };
+        schedule.actions.splice(0..0, [present, Action::Sweep { replicas: 1, hang_up: None, wait: true }]);
+    }
 }
