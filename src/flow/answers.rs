@@ -296,6 +296,12 @@ impl Keeper {
         self.declared = declared;
     }
 
+    /// Whether a body of this length fits behind the head that was recorded.
+    pub(crate) fn has_room_for(&self, length: u64) -> bool {
+        let room = self.recording.as_ref().map_or(0, Recording::room);
+        usize::try_from(length).is_ok_and(|length| length <= room)
+    }
+
     /// The next data. On an error there is nothing more to record.
     pub(crate) fn data(&mut self, data: &[u8]) -> Result<(), TooLong> {
         let recording = self.recording.as_mut().ok_or(TooLong)?;

@@ -4,7 +4,7 @@ use std::{
     future::{Future, ready},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Context,
     time::Duration,
 };
 
@@ -78,11 +78,6 @@ impl Delivery {
     /// How much of the answer is held back, where it is.
     pub(crate) fn held_length(&self) -> Option<u64> {
         self.keeper.as_ref().and_then(|keeper| keeper.held_length())
-    }
-
-    /// Waits until a whole answer is kept, where it is to be.
-    pub(crate) fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.keeper.as_mut().map_or(Poll::Ready(()), |keeper| keeper.poll_kept(cx))
     }
 
     /// Keeps the lease while the handler works. Called whenever the handler is not ready.

@@ -66,12 +66,16 @@ impl Recording {
 
     /// The next data of the body.
     pub(crate) fn push(&mut self, data: &[u8]) -> Result<(), TooLong> {
-        let room = self.limit.saturating_sub(self.bytes.len());
-        if data.len() > room {
+        if data.len() > self.room() {
             return Err(TooLong);
         }
         self.bytes.extend_from_slice(data);
         Ok(())
+    }
+
+    /// How much more can be recorded.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.bytes.len())
     }
 
     /// How much of the body was recorded.

@@ -6,8 +6,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, Bytes};
-use http::{Method, Response, header::CONTENT_LENGTH, request::Parts};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, header::CONTENT_LENGTH, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 
 use super::ResponseBody;
@@ -49,13 +49,99 @@ pub(super) fn record<B: Body>(delivery: &mut Delivery, response: &Response<B>) {
     }
 }
 
+/// Whether it is known how much there is to wait for, and it is not more than what is kept.
+pub(super) fn is_of_known_length<B: Body>(delivery: &mut Delivery, response: &Response<B>) -> bool {
+    let length = response.body().size_hint().exact();
+    delivery.keeper().as_ref().zip(length).is_some_and(|(keeper, length)| keeper.has_room_for(length))
+}
+
+/// An answer that is kept before it leaves, without its body.
+pub(super) struct Whole {
+    head: http::response::Parts,
+    data: BytesMut,
+    trailers: Option<HeaderMap>,
+    length: Option<u64>,
+    ended: bool,
+    /// There is nothing more to ask the body for.
+    complete: bool,
+    /// It cannot be kept after all.
+    too_long: bool,
+}
+
+/// The body has broken off, or has more than it has said.
+pub(super) struct BrokenOff;
+
+impl Whole {
+    /// Takes an answer apart. The body of a bodyless one is not asked for.
+    pub(super) fn new<B: Body>(response: Response<B>, bodyless: bool) -> (Box<Self>, B) {
+        let (head, body) = response.into_parts();
+        let (length, ended) = (body.size_hint().exact(), body.is_end_stream());
+        let data = BytesMut::new();
+        (
+            Box::new(Self { head, data, trailers: None, length, ended, complete: bodyless || ended, too_long: false }),
+            body,
+        )
+    }
+
+    pub(super) fn into_answer(self: Box<Self>) -> Response<Box<Kept>> {
+        let Self { head, data, trailers, length, ended, .. } = *self;
+        let (status, headers) = (head.status, HeaderMap::new());
+        let kept = Kept { status, headers, body: data.freeze(), trailers, length, ended };
+        Response::from_parts(head, Box::new(kept))
+    }
+}
+
+/// Collects a body and waits until the answer is kept, or cannot be.
+pub(super) fn poll_whole<B: Body>(
+    mut body: Pin<&mut B>,
+    whole: &mut Whole,
+    delivery: &mut Delivery,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BrokenOff>> {
+    let Some(keeper) = delivery.keeper() else { return Poll::Ready(Ok(())) };
+    while !whole.complete {
+        let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+            whole.complete = true;
+            break;
+        };
+        match frame.map(Frame::into_data) {
+            Ok(Ok(mut data)) => {
+                let from = whole.data.len();
+                whole.data.put(data.copy_to_bytes(data.remaining()));
+                if keeper.data(whole.data.get(from..).unwrap_or_default()).is_err() {
+                    return Poll::Ready(Err(BrokenOff));
+                }
+            }
+            Ok(Err(frame)) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    // Too much to keep is not too much to deliver.
+                    whole.too_long = keeper.trailers(&trailers).is_err();
+                    whole.trailers = Some(trailers);
+                    whole.complete = true;
+                }
+            }
+            Err(_) => return Poll::Ready(Err(BrokenOff)),
+        }
+        whole.complete |= body.is_end_stream();
+    }
+    if !whole.too_long {
+        keeper.keep();
+        ready!(keeper.poll_kept(cx));
+    }
+    *delivery.keeper() = None;
+    Poll::Ready(Ok(()))
+}
+
+/// What a body gives next.
+type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
+
 /// The next frame of a body that may be recorded. What makes the answer whole is held back until it is
 /// kept: a client that has all of it can ask for it again.
 pub(super) fn poll_frame<B>(
     mut body: Pin<&mut B>,
     delivery: &mut Delivery,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+) -> Poll<Option<NextFrame<B>>>
 where
     B: Body,
     B::Data: From<Bytes>,

@@ -19,13 +19,15 @@ use tower_service::Service;
 use super::{
     RequestBody, ResponseBody,
     after::Asked,
-    answers, render,
+    answers::{self, Whole},
+    render,
     request_body::Buffer,
     route::{Admission, Gate, Route},
 };
 use crate::{
     flow::{
-        self, Delivery, Detached, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, SettleTiming, Step, events,
+        self, Delivery, Detached, Kept, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, SettleTiming, Step,
+        events,
     },
     pricing::Quote,
     protocol::{ContentDigest, remove_payment_credentials},
@@ -39,6 +41,7 @@ pin_project! {
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
     {
         #[pin]
         state: State<S, B, S::Future, S::Response>,
@@ -47,7 +50,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B, F, R> {
+    enum State<S, B, F, R>
+    where
+        R: Answer,
+    {
         // Not charged for.
         Free { #[pin] future: F },
         // Answered by the layer itself.
@@ -70,11 +76,29 @@ pin_project! {
         Capture { gate: Gate, answer: Option<R>, end: End, asked: Option<Box<Asked>>, route: Arc<Route> },
         // The handler has failed, and no money is taken.
         CallOff { work: Detached<bool>, answer: Option<R>, route: Arc<Route> },
+        // An answer of known length is being kept, before it counts as delivered.
+        Keep { body: Pin<Box<R::Body>>, whole: Option<Box<Whole>>, delivery: Option<Delivery>, route: Arc<Route> },
         // The journal records how it ended.
-        Journal { step: Step, delivery: Option<Delivery>, answer: Option<R>, end: End, route: Arc<Route> },
-        // An answer without a body is being kept.
-        Keep { delivery: Option<Delivery>, answer: Option<R> },
+        Journal { step: Step, delivery: Option<Delivery>, answer: Option<Leaving<R>>, end: End, route: Arc<Route> },
     }
+}
+
+/// What a service answers with: a response, by the type of its body.
+#[allow(unreachable_pub, reason = "a bound of a public type, and nobody else's business")]
+pub trait Answer {
+    type Body;
+}
+
+impl<B> Answer for Response<B> {
+    type Body = B;
+}
+
+/// An answer that is about to leave.
+enum Leaving<R> {
+    /// As the service has made it.
+    Service(R),
+    /// It was kept, and its body is here.
+    Kept(Response<Box<Kept>>),
 }
 
 /// A request whose body is not there yet.
@@ -118,6 +142,7 @@ enum End {
 impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<RequestBody<B>>>,
+    S::Response: Answer,
 {
     pub(super) fn free(future: S::Future) -> Self {
         Self { state: State::Free { future } }
@@ -219,32 +244,22 @@ where
                         });
                         continue;
                     }
-                    let call = response.extensions().get().copied();
-                    let step = match end {
-                        End::Failed => delivery.fail(call, response.status()),
-                        End::Delivered | End::DeliveredWhole => {
-                            delivery.provider_call(call);
-                            delivery.commit()
+                    match end {
+                        End::Failed => {
+                            let step = delivery.fail(response.extensions().get().copied(), response.status());
+                            let (delivery, answer) = (Some(delivery), Some(Leaving::Service(response)));
+                            State::Journal { step, delivery, answer, end, route: Arc::clone(route) }
                         }
-                    };
-                    State::Journal {
-                        step,
-                        delivery: Some(delivery),
-                        answer: Some(response),
-                        end,
-                        route: Arc::clone(route),
+                        End::Delivered | End::DeliveredWhole => deliver(response, end, delivery, Arc::clone(route)),
                     }
                 }
                 StateProj::Capture { gate, answer, end, asked, route } => {
                     let result = ready!(gate.poll(cx, &route.merchant.tasks));
                     let refusal = match result {
-                        Some(Ok(mut delivery)) => {
-                            let answer = answer.take();
-                            delivery
-                                .provider_call(answer.as_ref().and_then(|answer| answer.extensions().get().copied()));
-                            let step = delivery.commit();
-                            let (end, route) = (*end, Arc::clone(route));
-                            state.set(State::Journal { step, delivery: Some(delivery), answer, end, route });
+                        Some(Ok(delivery)) => {
+                            let Some(answer) = answer.take() else { return Poll::Pending };
+                            let next = deliver(answer, *end, delivery, Arc::clone(route));
+                            state.set(next);
                             continue;
                         }
                         Some(Err(NotServed::Refused(refusal))) => refusal,
@@ -260,24 +275,33 @@ where
                     render::not_charged(&mut answer, certain);
                     return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
                 }
+                StateProj::Keep { body, whole, delivery, route } => {
+                    let (Some(known), Some(collecting)) = (delivery.as_mut(), whole.as_mut()) else {
+                        return Poll::Pending;
+                    };
+                    let Poll::Ready(kept) = answers::poll_whole(body.as_mut(), collecting, known, cx) else {
+                        known.poll_renewal(cx);
+                        return Poll::Pending;
+                    };
+                    let (Some(mut delivery), Some(whole)) = (delivery.take(), whole.take()) else {
+                        return Poll::Pending;
+                    };
+                    if kept.is_err() {
+                        // Not a byte of it has left. Dropping the delivery does with the money what the rules say.
+                        delivery.broke_off();
+                        let answer = render::plain(broken(), &route.merchant.settings);
+                        return Poll::Ready(Ok(answer.map(ResponseBody::own)));
+                    }
+                    let step = delivery.commit();
+                    let (delivery, answer) = (Some(delivery), Some(Leaving::Kept(whole.into_answer())));
+                    State::Journal { step, delivery, answer, end: End::DeliveredWhole, route: Arc::clone(route) }
+                }
                 StateProj::Journal { step, delivery, answer, end, route } => {
                     let recorded = ready!(step.as_mut().poll(cx));
                     let (Some(delivery), Some(answer)) = (delivery.take(), answer.take()) else {
                         return Poll::Pending;
                     };
-                    match finish(answer, *end, delivery, recorded, route) {
-                        Finished::Answer(answer) => return Poll::Ready(Ok(answer)),
-                        Finished::Whole(answer, delivery) => {
-                            State::Keep { delivery: Some(delivery), answer: Some(answer) }
-                        }
-                    }
-                }
-                StateProj::Keep { delivery, answer } => {
-                    let Some(kept) = delivery else { return Poll::Pending };
-                    ready!(kept.poll_kept(cx));
-                    kept.end();
-                    let Some(answer) = answer.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
+                    return Poll::Ready(Ok(finish(answer, *end, delivery, recorded, route)));
                 }
             };
             state.set(next);
@@ -317,6 +341,7 @@ impl<S> Job<S> {
     fn proceed<B>(self, buffer: Buffer) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
         B: Body,
     {
         let Self { route, service, head, offers } = self;
@@ -333,6 +358,7 @@ impl<S> Job<S> {
 fn ask<S, B>(asking: Asking<S, B>, head: Parts, content: Bytes) -> State<S, B, S::Future, S::Response>
 where
     S: Service<Request<RequestBody<B>>>,
+    S::Response: Answer,
 {
     let pricing = Arc::clone(&asking.route.pricing);
     let limit = asking.route.merchant.settings.pricing_timeout;
@@ -348,6 +374,7 @@ impl<S, B: Body> Asking<S, B> {
     fn proceed(mut self, head: Parts, quote: Option<Quote>) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
     {
         let offers = match quote {
             Some(quote) => self.route.quoted(quote),
@@ -367,6 +394,7 @@ impl<S, B: Body> Asking<S, B> {
     fn admit(self, head: Parts, offers: Arc<Offers>) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
     {
         let Self { route, service, body } = self;
         let digest = if route.bind_body { body.digest() } else { None };
@@ -386,6 +414,7 @@ impl<S, B> Paying<S, B> {
     fn handle(self, delivery: Delivery) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
     {
         let Self { route, mut service, mut request, offers, digest } = self;
         if let Some(info) = delivery.info() {
@@ -405,6 +434,7 @@ impl<S, B> Paying<S, B> {
     fn refuse(self, refusal: Refusal) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
+        S::Response: Answer,
     {
         let Self { route, request, offers, digest, .. } = self;
         let (head, _) = request.into_parts();
@@ -432,20 +462,63 @@ fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
     if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
 }
 
-/// An answer that can leave, or one without a body that is to be kept first.
-enum Finished<B> {
-    Answer(Response<ResponseBody<B>>),
-    Whole(Response<B>, Delivery),
+/// The handler has succeeded and the money is ours. An answer that is to be kept for its `Idempotency-Key`
+/// is kept before it counts as delivered, where its length is known: then a process that is killed in
+/// between loses neither. What streams is kept while it leaves.
+fn deliver<S, B, ResBody>(
+    mut response: Response<ResBody>,
+    end: End,
+    mut delivery: Delivery,
+    route: Arc<Route>,
+) -> State<S, B, S::Future, S::Response>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    delivery.provider_call(response.extensions().get().copied());
+    if let Some(info) = delivery.info() {
+        render::paid(&mut response, info, &route.merchant.settings);
+    }
+    answers::record(&mut delivery, &response);
+    let bodyless = matches!(end, End::DeliveredWhole);
+    if delivery.keeper().is_some() && (bodyless || answers::is_of_known_length(&mut delivery, &response)) {
+        let (whole, body) = Whole::new(response, bodyless);
+        return State::Keep { body: Box::pin(body), whole: Some(whole), delivery: Some(delivery), route };
+    }
+    let step = delivery.commit();
+    State::Journal { step, delivery: Some(delivery), answer: Some(Leaving::Service(response)), end, route }
+}
+
+/// The answer of the service has broken off before any of it has left.
+fn broken() -> Refusal {
+    const DETAIL: &str = "The answer broke off. Repeat the request with the same credential; it is not charged twice.";
+    let refusal = Refusal::detailed(RefusalKind::OutcomeUnknown, DETAIL);
+    events::refused(&refusal);
+    refusal
 }
 
 fn finish<B: Body>(
-    mut response: Response<B>,
+    answer: Leaving<Response<B>>,
     end: End,
     mut delivery: Delivery,
     recorded: Result<Option<PaymentOutcome>, StoreError>,
     route: &Route,
-) -> Finished<B> {
-    let settings = &route.merchant.settings;
+) -> Response<ResponseBody<B>> {
+    // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping the
+    // delivery gives the lease back.
+    if !matches!(end, End::Failed) && recorded.is_err() {
+        let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
+        events::refused(&refusal);
+        return render::plain(refusal, &route.merchant.settings).map(ResponseBody::own);
+    }
+    let mut response = match answer {
+        Leaving::Kept(response) => {
+            delivery.info().into_iter().for_each(events::delivered);
+            delivery.end();
+            return response.map(ResponseBody::kept);
+        }
+        Leaving::Service(response) => response,
+    };
     match end {
         End::Failed => {
             // Otherwise dropping the delivery tries again.
@@ -455,30 +528,16 @@ fn finish<B: Body>(
             }
             let outcome = recorded.ok().flatten();
             render::failed(&mut response, outcome.unwrap_or(PaymentOutcome::Redeliverable));
-            Finished::Answer(response.map(ResponseBody::inner))
+            response.map(ResponseBody::inner)
         }
-        // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping
-        // the delivery gives the lease back.
-        End::Delivered | End::DeliveredWhole if recorded.is_err() => {
-            let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
-            events::refused(&refusal);
-            Finished::Answer(render::plain(refusal, settings).map(ResponseBody::own))
+        End::DeliveredWhole => {
+            delivery.info().into_iter().for_each(events::delivered);
+            delivery.end();
+            response.map(ResponseBody::inner)
         }
-        End::Delivered | End::DeliveredWhole => {
-            if let Some(info) = delivery.info() {
-                events::delivered(info);
-                render::paid(&mut response, info, settings);
-            }
-            answers::record(&mut delivery, &response);
-            if matches!(end, End::DeliveredWhole) {
-                if let Some(keeper) = delivery.keeper() {
-                    keeper.keep();
-                    return Finished::Whole(response, delivery);
-                }
-                delivery.end();
-                return Finished::Answer(response.map(ResponseBody::inner));
-            }
-            Finished::Answer(response.map(|body| ResponseBody::paid(body, delivery)))
+        End::Delivered => {
+            delivery.info().into_iter().for_each(events::delivered);
+            response.map(|body| ResponseBody::paid(body, delivery))
         }
     }
 }
@@ -486,6 +545,7 @@ fn finish<B: Body>(
 impl<S, B> fmt::Debug for ResponseFuture<S, B>
 where
     S: Service<Request<RequestBody<B>>>,
+    S::Response: Answer,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture(..)")

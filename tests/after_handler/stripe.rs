@@ -317,6 +317,19 @@ async fn before_the_handler_manual_capture_captures_at_once() {
     assert_eq!(till.money(), (1, 0, 0));
     till.assert_delivered(&credential).await;
     assert_eq!(till.served(), 2);
+
+    let till = Till::with(SettleTiming::BeforeHandler, []).await;
+    let (id, credential) = till.credential("spt_ok_capture_ratelimited").await;
+    assert_eq!(till.buy(&credential).await.status, 503);
+    assert_eq!((till.money(), till.store.find(id).await.unwrap()), ((0, 0, 1), None), "nothing stays held");
+
+    for token in ["spt_ok_capture_drop", "spt_ok_capture_5xx"] {
+        let till = Till::with(SettleTiming::BeforeHandler, []).await;
+        let (_, credential) = till.credential(token).await;
+        assert_eq!((till.buy(&credential).await.status.as_u16(), till.served()), (503, 0));
+        till.assert_delivered(&credential).await;
+        assert_eq!((till.money(), till.served()), ((1, 0, 0), 1), "{token}");
+    }
 }
 
 #[tokio::test]

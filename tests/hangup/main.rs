@@ -539,8 +539,9 @@ async fn who_comes_back_too_late_is_not_told_that_nothing_was_charged() {
     // Beyond expiry and grace.
     stand.clock.advance(Duration::from_secs(300 + 600));
     let late = stand.send(&credential).await;
-    assert_eq!(late.status, Some(StatusCode::PAYMENT_REQUIRED));
-    assert!(late.text.contains("too long ago") && !late.text.contains("charged"), "{}", late.text);
+    // Nor to pay again.
+    assert_eq!(late.status, Some(StatusCode::FORBIDDEN));
+    assert!(late.text.contains("too late") && !late.text.contains("charged"), "{}", late.text);
     // It is not lost: the journal lists it for a refund.
     assert!(stand.is_listed(id).await);
     assert_eq!(stand.rail.settlements_of(id), 1);

@@ -72,11 +72,10 @@ impl<'a> Books<'a> {
             unknown("PaymentIntents cannot be searched", SEARCH_LAG)
         })?;
         let complete = self.now > self.expires.saturating_add(SEARCH_IS_COMPLETE);
-        // With manual capture there may be another one behind one that was cancelled.
-        let manual = self.stripe.settings.manual_capture;
         match &found {
             None if !complete => Err(unknown("no PaymentIntent was found yet", SEARCH_LAG)),
-            Some(intent) if manual && intent.status == Status::Canceled && !complete => {
+            // With manual capture there may be another one behind it.
+            Some(intent) if intent.status == Status::Canceled && !complete => {
                 Err(unknown("only a cancelled PaymentIntent was found yet", SEARCH_LAG))
             }
             _ => Ok(found),

@@ -39,7 +39,14 @@ impl<'a> Settling<'a> {
     pub(super) async fn settle(&self, attempt: Attempt) -> Result<Settlement, SettleError> {
         match self.authorize(attempt).await? {
             Authorized::Settled(settlement) => Ok(settlement),
-            Authorized::Pending(authorization) => self.capture(&authorization, attempt).await,
+            Authorized::Pending(authorization) => match self.capture(&authorization, attempt).await {
+                // Nothing may stay held for a payment that nobody remembers.
+                Err(SettleError::Fault(fault)) => {
+                    self.cancel(&authorization).await?;
+                    Err(fault.into())
+                }
+                captured => captured,
+            },
         }
     }
 

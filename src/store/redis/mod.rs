@@ -58,7 +58,7 @@ use super::StoreError;
 ///
 /// # How big it gets
 ///
-/// About a kilobyte for each payment, its record and settlement included, until it is forgotten: the server does
+/// About 1.3 kilobytes for each payment with a record of 200 bytes, until it is forgotten: the server does
 /// that by itself, when both the merchant's clock and its own say that it may. Open entries stay until they have
 /// ended. `maxmemory` is the bound: a server that is full refuses further payments and answers
 /// ([`Full`](super::StoreErrorKind::Full)), and goes on with the payments that it has.
