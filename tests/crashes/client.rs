@@ -1,6 +1,6 @@
 //! Clients that pay and ask again with the same credential until they have a final answer.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -70,6 +70,16 @@ enum Came {
     Broken(Option<Bytes>),
 }
 
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(status, _, body) => write!(f, "{status} {}", String::from_utf8_lossy(body)),
+            Self::Broken(None) => f.write_str("nothing"),
+            Self::Broken(Some(begun)) => write!(f, "{} bytes", begun.len()),
+        }
+    }
+}
+
 /// One who pays, at any of these gateways.
 pub struct Client {
     http: Http<HttpConnector, Empty<Bytes>>,
@@ -100,9 +110,12 @@ impl Client {
     async fn complain(&self, payment: &Payment) {
         let path = format!("/admin/refunds/{}", payment.id);
         let deadline = Instant::now() + 2 * PATIENCE;
+        let mut heard = Vec::new();
         while Instant::now() < deadline {
             let request = Request::post(self.uri(0, &path).await).header(AUTHORIZATION, format!("Bearer {TOKEN}"));
-            match self.ask(request.body(Empty::new()).unwrap()).await {
+            let came = self.ask(request.body(Empty::new()).unwrap()).await;
+            heard.push(came.to_string());
+            match came {
                 Came::Whole(StatusCode::OK | StatusCode::NOT_FOUND, ..) => return,
                 // Nothing was charged, unless it is a matter of time.
                 Came::Whole(StatusCode::CONFLICT, headers, _) if !headers.contains_key(RETRY_AFTER) => return,
@@ -112,7 +125,8 @@ impl Client {
             }
             pause().await;
         }
-        panic!("the operator cannot give it back: {payment:?}");
+        heard.dedup();
+        panic!("the operator cannot give it back: {payment:?} {heard:?}");
     }
 
     /// What the operator sees as open money.
@@ -194,7 +208,8 @@ impl Client {
     }
 
     async fn ask(&self, request: Request<Empty<Bytes>>) -> Came {
-        timeout(PATIENCE, self.read(request)).await.expect("an answer, or none, but in time")
+        let asked = format!("{} {}", request.method(), request.uri());
+        timeout(PATIENCE, self.read(request)).await.unwrap_or_else(|_| panic!("no answer in time: {asked}"))
     }
 
     async fn read(&self, request: Request<Empty<Bytes>>) -> Came {

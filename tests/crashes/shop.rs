@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    env, fs,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
@@ -122,7 +122,7 @@ impl Gateway {
             ("GATEWAY_ADMIN_TOKEN", TOKEN),
             ("MPP_SECRET_KEY", KEY),
             ("STRIPE_SECRET_KEY", SECRET_KEY),
-            ("RUST_LOG", "warn"),
+            ("RUST_LOG", &env::var("CRASH_LOG").unwrap_or_else(|_| "warn".to_owned())),
         ]);
         command
     }
@@ -169,5 +169,8 @@ impl Gateway {
 }
 
 fn check(ended: &Ended) {
+    if env::var_os("CRASH_LOG").is_some() {
+        println!("{}{}", ended.stdout, ended.stderr);
+    }
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
