@@ -46,7 +46,7 @@ fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
         payers: vec![payer(0)],
         faults: Vec::new(),
         service: vec![Does::ServeOne],
-        actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::PastGrace)],
+        actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::Grace)],
         too_late: false,
     });
 }

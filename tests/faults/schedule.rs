@@ -212,9 +212,9 @@ pub(crate) enum Action {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Jump {
-    PastLease,
-    PastExpiry,
-    PastGrace,
+    Lease,
+    Expiry,
+    Grace,
     /// When ended payments may be forgotten.
     PastMemory,
 }
@@ -289,9 +289,9 @@ fn hang_up() -> impl Strategy<Value = Option<u32>> {
 
 fn action() -> impl Strategy<Value = Action> {
     let jump = prop_oneof![
-        6 => Just(Jump::PastLease),
-        2 => Just(Jump::PastExpiry),
-        1 => Just(Jump::PastGrace),
+        6 => Just(Jump::Lease),
+        2 => Just(Jump::Expiry),
+        1 => Just(Jump::Grace),
         1 => Just(Jump::PastMemory),
     ];
     let sweep = (1..=2_usize, hang_up(), any::<bool>());

@@ -150,9 +150,9 @@ impl Shop {
                 }
                 Action::Jump(jump) => {
                     self.world.jump(match jump {
-                        Jump::PastLease => LEASE + Duration::from_millis(1),
-                        Jump::PastExpiry => TTL,
-                        Jump::PastGrace => TTL + GRACE,
+                        Jump::Lease => LEASE + Duration::from_millis(1),
+                        Jump::Expiry => TTL,
+                        Jump::Grace => TTL + GRACE,
                         Jump::PastMemory => TTL + GRACE + MEMORY,
                     });
                     continue;
