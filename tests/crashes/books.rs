@@ -167,7 +167,10 @@ impl Books {
                 // A delivery whose record was answered too late may be taken back after somebody was refused.
                 assert!(payment.left || trouble == Trouble::Journal, "{payment:?} {entry:?}");
                 match charge {
-                    Some(_) => self.open += 1,
+                    Some(_) => {
+                        assert!(!payment.complained, "the operator did not give it back: {payment:?} {entry:?}");
+                        self.open += 1;
+                    }
                     None => {
                         assert!(matches!(open, EntryState::Held), "settled without a charge: {payment:?}");
                         self.in_doubt += 1;
