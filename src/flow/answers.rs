@@ -178,6 +178,7 @@ pub(super) async fn reserve(merchant: &Arc<Inner>, asked: &Asked) -> Option<Box<
     let held = Asked { key: asked.key, request: asked.request };
     let task = merchant.tasks.spawn(hold(Arc::clone(merchant), held, receiver));
     Some(Box::new(Keeper {
+        key: asked.key,
         answer: Some(sender),
         task: Some(task),
         recording: None,
@@ -201,8 +202,8 @@ fn reservation(merchant: &Inner, answers: &Answers, asked: &Asked) -> Reservatio
 
 /// Renews a reservation until the answer is there or given up. It does not depend on anybody who reads
 /// the answer.
-async fn hold(merchant: Arc<Inner>, asked: Asked, mut answer: oneshot::Receiver<Bytes>) {
-    let Some(answers) = &merchant.answers else { return };
+async fn hold(merchant: Arc<Inner>, asked: Asked, mut answer: oneshot::Receiver<Bytes>) -> Outcome {
+    let Some(answers) = &merchant.answers else { return Outcome::NotKept };
     let answer = loop {
         match tokio::time::timeout(merchant.settings.lease / 3, &mut answer).await {
             Ok(answer) => break answer.ok(),
@@ -214,15 +215,44 @@ async fn hold(merchant: Arc<Inner>, asked: Asked, mut answer: oneshot::Receiver<
             }
         }
     };
+    let mut outcome = Outcome::NotKept;
     if let Some(answer) = answer {
         let keep_until = merchant.now().saturating_add(answers.ttl);
         match step(&merchant, answers.store.keep(asked.key, answer, keep_until)).await {
-            Ok(()) => return,
+            Ok(()) => return Outcome::Kept,
             Err(error) => events::answers_failed("keep", &error),
         }
+        outcome = Outcome::Unknown;
     }
     if let Err(error) = step(&merchant, answers.store.give_up(asked.key)).await {
         events::answers_failed("give_up", &error);
+    }
+    outcome
+}
+
+/// What became of an answer.
+enum Outcome {
+    Kept,
+    NotKept,
+    /// The store did not say. What is complete stays.
+    Unknown,
+}
+
+/// Whether an answer was kept although the store did not say so.
+async fn was_kept(merchant: &Inner, key: AnswerKey) -> bool {
+    let Some(answers) = &merchant.answers else { return false };
+    const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
+    let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
+    loop {
+        let error = match step(merchant, answers.store.look_up(key, merchant.now())).await {
+            Ok(row) => return row.is_some_and(|row| row.answer.is_some()),
+            Err(error) => error,
+        };
+        events::answers_failed("look_up", &error);
+        match pauses.next() {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return false,
+        }
     }
 }
 
@@ -235,9 +265,10 @@ async fn step<T>(merchant: &Inner, step: impl Future<Output = Result<T, StoreErr
 
 /// The right to keep one answer. Dropped before the answer is complete, it gives the reservation up.
 pub(crate) struct Keeper {
+    key: AnswerKey,
     /// To the task that holds the reservation.
     answer: Option<oneshot::Sender<Bytes>>,
-    task: Option<JoinHandle<()>>,
+    task: Option<JoinHandle<Outcome>>,
     recording: Option<Recording>,
     /// The length of the body, where it was declared.
     declared: Option<u64>,
@@ -325,12 +356,17 @@ impl Keeper {
         Poll::Ready(())
     }
 
-    /// Gives the reservation up, unless the answer is being kept, and waits until the store knows.
-    pub(super) async fn give_up(mut self: Box<Self>) {
+    /// Gives the reservation up, unless the answer is being kept, and waits until the store knows. Answers
+    /// whether it is kept.
+    pub(super) async fn give_up(mut self: Box<Self>, merchant: &Inner) -> bool {
         self.complete = false;
         self.answer = None;
-        if let Some(task) = self.task.take() {
-            let _ = task.await;
+        let Some(task) = self.task.take() else { return false };
+        match task.await {
+            Ok(Outcome::Kept) => true,
+            Ok(Outcome::NotKept) => false,
+            // It may have panicked.
+            Ok(Outcome::Unknown) | Err(_) => was_kept(merchant, self.key).await,
         }
     }
 }

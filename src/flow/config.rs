@@ -164,6 +164,9 @@ impl MerchantBuilder {
     /// the service. Without one the header is ignored. The stores of this crate that outlive the process
     /// are journals and keep answers too: give a clone.
     ///
+    /// A kept answer counts as delivered, also when its client hung up before the first byte: it is there for
+    /// whoever comes back with the key.
+    ///
     /// What is kept is private to whoever has paid: it is given out for the same credential only. Keep
     /// it encrypted where others can read the store.
     #[cfg_attr(feature = "encrypted-answers", doc = "See [`EncryptedAnswers`](crate::store::EncryptedAnswers).")]

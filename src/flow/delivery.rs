@@ -123,7 +123,7 @@ impl Delivery {
         let keeper = self.keeper.take();
         if verdict == Verdict::Redeliver {
             return Box::pin(async move {
-                give_up(keeper).await;
+                give_up(&merchant, keeper).await;
                 undelivered(&merchant, lease).await?;
                 Ok(Some(PaymentOutcome::Redeliverable))
             });
@@ -132,7 +132,7 @@ impl Delivery {
         let Some(settled) = self.settled.take() else { return Box::pin(ready(Ok(None))) };
         self.end();
         let work = async move {
-            give_up(keeper).await;
+            give_up(&settled.merchant, keeper).await;
             end_by(settled, verdict).await
         };
         if tokio::runtime::Handle::try_current().is_err() {
@@ -161,11 +161,21 @@ impl Drop for Delivery {
                 true => merchant.settings.refunds.of_body(self.call),
                 false => Verdict::Redeliver,
             };
-            events::undelivered(&info);
+            let keeps = keeper.is_some();
+            if !keeps {
+                events::undelivered(&info);
+            }
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
-                give_up(keeper).await;
+                // A kept answer is one that can be had: were its delivery taken back, the same money would
+                // buy another one beside it, or be given back.
+                if give_up(&merchant, keeper).await {
+                    return;
+                }
+                if keeps {
+                    events::undelivered(&info);
+                }
                 give_back(&merchant, lease).await;
                 if verdict != Verdict::Redeliver {
                     end_taken_back(&merchant, &info, verdict).await;
@@ -175,10 +185,12 @@ impl Drop for Delivery {
     }
 }
 
-/// Before the lease is given back: whoever claims it next reserves under the same key.
-async fn give_up(keeper: Option<Box<Keeper>>) {
-    if let Some(keeper) = keeper {
-        keeper.give_up().await;
+/// Before the lease is given back: whoever claims it next reserves under the same key. Answers whether the
+/// answer is kept all the same.
+async fn give_up(merchant: &Inner, keeper: Option<Box<Keeper>>) -> bool {
+    match keeper {
+        Some(keeper) => keeper.give_up(merchant).await,
+        None => false,
     }
 }
 

@@ -132,13 +132,16 @@ pub(super) fn poll_whole<B: Body>(
     Poll::Ready(Ok(()))
 }
 
+/// What a body gives next.
+type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
+
 /// The next frame of a body that may be recorded. What makes the answer whole is held back until it is
 /// kept: a client that has all of it can ask for it again.
 pub(super) fn poll_frame<B>(
     mut body: Pin<&mut B>,
     delivery: &mut Delivery,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>>
+) -> Poll<Option<NextFrame<B>>>
 where
     B: Body,
     B::Data: From<Bytes>,

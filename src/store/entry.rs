@@ -180,7 +180,7 @@ impl fmt::Display for RefundReason {
     }
 }
 
-/// A page of [`NonceStore::unfinished`].
+/// A page of [`NonceStore::unfinished`](super::NonceStore::unfinished).
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     /// The present instant: leases that end later are still at work and not listed.

@@ -26,7 +26,7 @@ use async_trait::async_trait;
 #[cfg(feature = "encrypted-answers")]
 pub use self::encrypted_answers::{AnswerKeys, EncryptedAnswers};
 #[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresNonceStore, PostgresOptions};
+pub use self::postgres::{PostgresNonceStore, PostgresNonceStoreBuilder};
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisNonceStore, RedisNonceStoreBuilder};
 #[cfg(feature = "sqlite")]

@@ -3,8 +3,12 @@
 #![cfg(all(unix, feature = "full"))]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/programs.rs"]
 mod programs;
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]
@@ -16,3 +20,4 @@ mod end;
 mod money;
 mod process;
 mod routes;
+mod stores;

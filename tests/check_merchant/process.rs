@@ -62,9 +62,20 @@ impl Program {
     }
 
     pub async fn send(&self, method: Method, path: &str, credential: Option<&HeaderValue>, body: &str) -> Answer {
+        let headers = credential.map(|credential| (AUTHORIZATION.as_str(), credential.clone()));
+        self.with_headers(method, path, headers.as_slice(), body).await
+    }
+
+    pub async fn with_headers(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, HeaderValue)],
+        body: &str,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        if let Some(credential) = credential {
-            request = request.header(AUTHORIZATION, credential);
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
         let request = request.body(Full::from(body.to_owned())).unwrap();
         let (head, body) = soon(self.client.request(request)).await.unwrap().into_parts();
@@ -78,6 +89,12 @@ impl Program {
 
     pub async fn pay(&self, path: &str, credential: &HeaderValue) -> Answer {
         self.send(Method::GET, path, Some(credential), "").await
+    }
+
+    /// A paid request with an `Idempotency-Key`.
+    pub async fn repeat(&self, path: &str, credential: &HeaderValue, key: &'static str) -> Answer {
+        let headers = [("authorization", credential.clone()), ("idempotency-key", HeaderValue::from_static(key))];
+        self.with_headers(Method::GET, path, &headers, "").await
     }
 
     pub async fn challenge(&self, path: &str) -> Challenge {

@@ -176,7 +176,7 @@ impl Client {
             id: id_of(&asked),
             credential: pay_with(&asked, None, &json!({"spt": token})),
             token,
-            key: (number / 8 % 2 == 0).then(|| format!("key-{number}")),
+            key: (number / 8).is_multiple_of(2).then(|| format!("key-{number}")),
             broken: 0,
             begun: 0,
             put_off: 0,

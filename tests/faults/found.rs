@@ -25,6 +25,8 @@ fn assert_right(schedule: &Schedule) {
 fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
     assert_right(&Schedule {
         yields: (0, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0)],
         faults: vec![Planned { call: Call::LookUp, first: 0, times: 1, fault: Fault::Error }],
         service: vec![Does::ServeOne, Does::Serve],
@@ -39,20 +41,39 @@ fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
 fn an_answer_that_found_nobody_is_not_given_when_it_is_too_late() {
     assert_right(&Schedule {
         yields: (3, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0)],
         faults: Vec::new(),
         service: vec![Does::ServeOne],
-        actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::PastGrace)],
+        actions: vec![present(0, Some(11)), Action::Sleep(1), Action::Jump(Jump::Grace)],
         too_late: false,
+    });
+}
+
+/// The client hangs up when its answer is being kept, and asks for it when it is too late and before its delivery
+/// was taken back. It was given then, and its money stayed owed.
+#[test]
+fn a_kept_answer_is_a_delivery() {
+    assert_right(&Schedule {
+        yields: (3, 0),
+        after: false,
+        refunds: true,
+        payers: vec![payer(0)],
+        faults: Vec::new(),
+        service: vec![Does::ServeOne],
+        actions: vec![Action::Present { payer: 0, copies: 1, hang_up: Some(11), read: Read::Whole, wait: false }],
+        too_late: true,
     });
 }
 
 /// The client hangs up when its answer is being kept under one key, and comes back with another.
 #[test]
-#[ignore = "every key has its own answer: one payment can buy as many as there are keys"]
 fn one_payment_buys_one_answer_under_any_number_of_keys() {
     assert_right(&Schedule {
         yields: (1, 0),
+        after: false,
+        refunds: false,
         payers: vec![payer(0), payer(1)],
         faults: Vec::new(),
         service: vec![Does::ServeOne],

@@ -13,8 +13,8 @@ use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore,
-        MemoryNonceStore, NonceStore, Page, RefundReason, Release, Reservation, StoreError, Take, Taken,
+        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore, NonceStore,
+        Page, RefundReason, Release, Reservation, StoreError, StoreErrorKind, Take, Taken,
     },
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Watched<S> {
     model: Mutex<Model>,
     /// What was asked with a lease to take a delivery back.
     backs: Mutex<HashMap<Lease, TakenBack>>,
+    /// The lease of the last delivery that was recorded.
+    delivered: Mutex<HashMap<ChallengeId, Lease>>,
 }
 
 /// How far the merchant came with [`Release::Undelivered`].
@@ -45,11 +47,12 @@ pub(crate) struct TakenBack {
 
 impl<S: NonceStore> Watched<S> {
     pub(crate) fn new(world: Arc<World>, inner: S) -> Arc<Self> {
-        Arc::new(Self { world, inner, model: Mutex::default(), backs: Mutex::default() })
+        Arc::new(Self { world, inner, model: Mutex::default(), backs: Mutex::default(), delivered: Mutex::default() })
     }
 
     fn watch<T: std::fmt::Debug>(
         &self,
+        id: Option<ChallengeId>,
         what: impl FnOnce() -> String,
         step: impl Future<Output = Result<T, StoreError>>,
         check: impl FnOnce(&mut Model, Timestamp, &Result<T, StoreError>) -> Result<(), String>,
@@ -57,24 +60,32 @@ impl<S: NonceStore> Watched<S> {
         let now = self.world.now();
         let answer = step.now_or_never().expect("a journal in memory does not wait");
         self.world.note(|| format!("journal: {} -> {answer:?}", what()));
-        if let Err(wrong) = check(&mut self.model.lock().unwrap(), now, &answer) {
+        let mut model = self.model.lock().unwrap();
+        if let Err(wrong) = check(&mut model, now, &answer) {
             self.world.wrong(format!("the journal: {wrong}"));
+        }
+        if let Some(id) = id {
+            let phase = model.entries.get(&id).map(|entry| entry.phase);
+            self.world.about(id, |facts| facts.phase = phase);
         }
         answer
     }
 
     fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
         let what = || format!("claim {} until {}", claim.id, claim.lease_until);
-        self.watch(what, self.inner.claim(claim.clone()), |model, _, answer| model.claim(claim, answer))
+        self.watch(Some(claim.id), what, self.inner.claim(claim.clone()), |model, _, answer| model.claim(claim, answer))
     }
 
     fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
         let what = || format!("renew {lease:?} until {until}");
-        self.watch(what, self.inner.renew(lease, until), |model, now, answer| model.renew(lease, until, now, answer))
+        self.watch(Some(lease.id), what, self.inner.renew(lease, until), |model, now, answer| {
+            model.renew(lease, until, now, answer)
+        })
     }
 
     fn settle(&self, lease: Lease, settlement: &Settlement) -> Result<(), StoreError> {
         self.watch(
+            Some(lease.id),
             || format!("settle {lease:?}"),
             self.inner.settle(lease, settlement),
             |model, now, answer| model.settle(lease, settlement, now, answer),
@@ -83,6 +94,7 @@ impl<S: NonceStore> Watched<S> {
 
     fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
         self.watch(
+            Some(lease.id),
             || format!("refund {lease:?} {reason}"),
             self.inner.refund(lease, reason),
             |model, now, answer| model.refund(lease, reason, now, answer),
@@ -90,30 +102,46 @@ impl<S: NonceStore> Watched<S> {
     }
 
     fn commit(&self, lease: Lease, end: End) -> Result<(), StoreError> {
-        self.watch(
+        let committed = self.watch(
+            Some(lease.id),
             || format!("commit {lease:?} {end:?}"),
             self.inner.commit(lease, end),
             |model, now, answer| model.commit(lease, end, now, answer),
-        )
+        );
+        if end == End::Delivered && committed.is_ok() {
+            self.delivered.lock().unwrap().insert(lease.id, lease);
+        }
+        committed
     }
 
     fn release(&self, lease: Lease, reason: Release) -> Result<(), StoreError> {
-        let over = |entry: &crate::model::Entry| entry.token == lease.token && entry.lease_until <= self.world.now();
-        if self.model.lock().unwrap().entries.get(&lease.id).is_some_and(over) {
-            let mut backs = self.backs.lock().unwrap();
-            let back = backs.entry(lease).or_default();
-            back.late |= reason == Release::Undelivered;
-            back.late_at_first |= reason == Release::Undelivered && back.asked == 1;
-        }
-        self.watch(
+        let released = self.watch(
+            Some(lease.id),
             || format!("release {lease:?} {reason:?}"),
             self.inner.release(lease, reason),
             |model, now, answer| model.release(lease, reason, now, answer),
-        )
+        );
+        let lost = released.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::LeaseLost);
+        if reason == Release::Undelivered && lost {
+            let mut backs = self.backs.lock().unwrap();
+            let back = backs.entry(lease).or_default();
+            (back.late, back.late_at_first) = (true, back.late_at_first || back.asked == 1);
+        }
+        if reason == Release::NotCharged && released.is_ok() {
+            let charges = self.world.about(lease.id, |facts| {
+                facts.let_go += 1;
+                facts.charges
+            });
+            if charges > 0 {
+                self.world.wrong(format!("{} was charged, and the journal is told that it was not", lease.id));
+            }
+        }
+        released
     }
 
     fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
         self.watch(
+            Some(lease.id),
             || format!("put off {lease:?} until {until}"),
             self.inner.put_off(lease, until),
             |model, now, answer| model.put_off(lease, until, now, answer),
@@ -121,12 +149,22 @@ impl<S: NonceStore> Watched<S> {
     }
 
     fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.watch(|| format!("{take:?}"), self.inner.take(take), |model, _, answer| model.take(take, answer))
+        self.watch(
+            Some(take.id),
+            || format!("{take:?}"),
+            self.inner.take(take),
+            |model, _, answer| model.take(take, answer),
+        )
+    }
+
+    fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.watch(None, || format!("forget {limit}"), self.inner.forget(now, limit), |_, _, _| Ok(()))
     }
 
     /// An entry as it is, without a fault.
     pub(crate) fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
         self.watch(
+            None,
             || format!("find {id}"),
             self.inner.find(id),
             |model, _, answer| model.find(id, answer.as_ref().unwrap().as_ref()),
@@ -136,21 +174,28 @@ impl<S: NonceStore> Watched<S> {
     /// The list as it is, without a fault.
     pub(crate) fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
         self.watch(
+            None,
             || format!("list {page:?}"),
             self.inner.unfinished(page),
             |model, _, answer| model.unfinished(page, answer.as_ref().unwrap()),
         )
     }
 
+    /// Whether it ended so long ago that it may be forgotten.
+    pub(crate) fn is_forgettable(&self, id: ChallengeId) -> bool {
+        let now = self.world.now();
+        self.model.lock().unwrap().entries.get(&id).is_some_and(|entry| entry.is_forgettable(now))
+    }
+
     /// What the merchant did to take the last delivery of an entry back.
     pub(crate) fn taken_back(&self, id: ChallengeId) -> TakenBack {
-        let token = self.model.lock().unwrap().entries.get(&id).map_or(0, |entry| entry.token);
-        self.backs.lock().unwrap().get(&Lease { id, token }).copied().unwrap_or_default()
+        let lease = self.delivered.lock().unwrap().get(&id).copied();
+        lease.and_then(|lease| self.backs.lock().unwrap().get(&lease).copied()).unwrap_or_default()
     }
 }
 
 /// The journal as the merchant sees it.
-pub(crate) struct FaultyStore<S = MemoryNonceStore> {
+pub(crate) struct FaultyStore<S> {
     pub(crate) watched: Arc<Watched<S>>,
     pub(crate) yields: usize,
 }
@@ -197,15 +242,15 @@ impl<S: NonceStore> NonceStore for FaultyStore<S> {
     }
 
     async fn refund(&self, lease: Lease, reason: RefundReason) -> Result<(), StoreError> {
-        self.watched.refund(lease, reason)
+        self.through(Call::Refund, move |store| store.refund(lease, reason)).await
     }
 
     async fn put_off(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
-        self.watched.put_off(lease, until)
+        self.through(Call::PutOff, move |store| store.put_off(lease, until)).await
     }
 
     async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.watched.take(take)
+        self.through(Call::Take, move |store| store.take(take)).await
     }
 
     async fn find(&self, id: ChallengeId) -> Result<Option<JournalEntry>, StoreError> {
@@ -213,15 +258,16 @@ impl<S: NonceStore> NonceStore for FaultyStore<S> {
     }
 
     async fn unfinished(&self, page: Page) -> Result<Vec<JournalEntry>, StoreError> {
-        self.watched.unfinished(page)
+        self.through(Call::Unfinished, move |store| store.unfinished(page)).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.watched.inner.forget(now, limit).await
+        self.through(Call::Forget, move |store| store.forget(now, limit)).await
     }
 }
 
 /// Kept answers, with faults around every call.
+#[derive(Clone)]
 pub(crate) struct FaultyAnswers {
     pub(crate) world: Arc<World>,
     pub(crate) inner: Arc<MemoryAnswerStore>,
@@ -259,6 +305,6 @@ impl AnswerStore for FaultyAnswers {
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.forget(now, limit).await
+        self.through(Call::ForgetAnswers, async move |store| store.forget(now, limit).await).await
     }
 }

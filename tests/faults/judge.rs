@@ -3,44 +3,53 @@
 use std::collections::BTreeSet;
 
 use tower_mpp::{
-    protocol::Timestamp,
-    store::{End, EntryState, JournalEntry, Page},
+    protocol::{ChallengeId, Timestamp},
+    store::{End, EntryState, Page},
 };
 
-use crate::shop::{Credential, Shop};
+use crate::{
+    model::Phase,
+    shop::{Credential, Shop},
+    world::Facts,
+};
 
 /// How often [`Release::Undelivered`](tower_mpp::store::Release::Undelivered) is tried for one answer.
 const TRIES: usize = 9;
 
 impl Shop {
     /// Asserts that every charge is accounted for. `open` are the payers without a final answer.
-    pub(crate) fn settle_up(&self, open: &[usize]) {
+    pub(crate) async fn settle_up(&self, open: &[usize], refunds_on: bool) {
         let far: Timestamp = "2200-01-01T00:00:00Z".parse().unwrap();
         let page = Page { now: far, after: None, limit: 1000, due: false };
         let listed = self.journal.unfinished(page).unwrap();
+        let shown = self.unfulfilled().await;
+        if !shown.iter().eq(listed.iter().map(|entry| &entry.id)) {
+            self.world.wrong(format!("{shown:?} are shown of {listed:?}"));
+        }
         let ids: BTreeSet<_> = self.credentials.iter().map(|credential| credential.id).collect();
         for id in ids {
             let payers: Vec<_> = self.credentials.iter().filter(|credential| credential.id == id).collect();
-            let charges = self.ledger.charges(id);
-            if charges > 1 {
-                self.world.wrong(format!("{id} was charged {charges} times"));
+            let Facts { charges, refunds, delivered, asked_back, phase, .. } = self.world.facts(id);
+            if charges > 1 || refunds > charges {
+                self.world.wrong(format!("{id} was charged {charges} times and given back {refunds} times"));
             }
-            let delivered = payers.iter().any(|payer| !payer.deliveries.lock().unwrap().is_empty());
+            if self.ledger.is_holding(id) && phase.is_none() {
+                self.world.wrong(format!("{id}: money is held, and the journal knows nothing of it"));
+            }
             let entry = listed.iter().find(|entry| entry.id == id);
             let in_time = !self.is_too_late(payers[0]);
-            match (charges > 0, delivered, entry) {
-                (false, false, None) => self.world.count("not charged"),
-                (false, false, Some(JournalEntry { state: EntryState::Held, .. })) if !in_time => {
-                    self.world.count("not charged, listed");
+            let state = entry.map(|entry| &entry.state);
+            let owed = matches!(state, Some(EntryState::Settled { refundable, .. }) if !(refunds_on && *refundable));
+            match (charges > 0, delivered, refunds > 0, state) {
+                (false, false, false, None) => self.world.count("not charged"),
+                (true, true, false, None) => self.world.count("delivered"),
+                (true, false, true, None) => self.world.count("given back"),
+                (true, true, true, None) if asked_back => self.world.count("delivered, and given back on request"),
+                (true, false, false, Some(_)) if owed && !in_time => self.world.count("charged, listed"),
+                (true, false, false, None) if self.lost_after_commit(id).is_some() => {
+                    self.lost_after_commit(id).into_iter().for_each(|cause| self.world.count(cause));
                 }
-                (true, true, None) => self.world.count("delivered"),
-                (true, false, Some(_)) if !in_time => self.world.count("charged, listed"),
-                (true, false, None) if self.lost_after_commit(payers[0]).is_some() => {
-                    self.lost_after_commit(payers[0]).into_iter().for_each(|cause| self.world.count(cause));
-                }
-                (charged, delivered, entry) => self.world.wrong(format!(
-                    "{id} at the end: charged {charged}, delivered {delivered}, in time {in_time}, listed as {entry:?}"
-                )),
+                end => self.world.wrong(format!("{id} at the end: charged, delivered, given back: {end:?}")),
             }
         }
         for payer in open {
@@ -59,10 +68,9 @@ impl Shop {
 
     /// A delivery was recorded, nothing has left, and for as long as that could be taken back the journal heard
     /// nothing of it. Nobody can know better: an answer of which a byte may have left is not given again.
-    fn lost_after_commit(&self, credential: &Credential) -> Option<&'static str> {
-        let entry = self.journal.find(credential.id).unwrap();
-        let spent = entry.is_some_and(|entry| matches!(entry.state, EntryState::Spent { end: End::Delivered, .. }));
-        let back = self.journal.taken_back(credential.id);
+    fn lost_after_commit(&self, id: ChallengeId) -> Option<&'static str> {
+        let spent = self.world.facts(id).phase == Some(Phase::Spent(End::Delivered));
+        let back = self.journal.taken_back(id);
         match back {
             _ if !spent => None,
             _ if back.late_at_first => Some("charged, lost: no first byte before the lease ended"),

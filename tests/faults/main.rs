@@ -32,9 +32,6 @@ use self::{
 /// In so many schedules every fault comes up at every call.
 const ENOUGH: u32 = 10_000;
 
-/// Each has its share of the schedules.
-const THREADS: u32 = 2;
-
 /// One schedule from beginning to end, in time of its own.
 fn run(schedule: &Schedule, traced: bool) -> Arc<World> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -42,8 +39,10 @@ fn run(schedule: &Schedule, traced: bool) -> Arc<World> {
         let shop = Shop::open(schedule, traced).await;
         shop.run(schedule).await;
         shop.calm_down().await;
-        let open = shop.present_all_again().await;
-        shop.settle_up(&open);
+        let open = shop.present_again((0..shop.credentials.len()).collect()).await;
+        shop.sweep_up().await;
+        let open = shop.present_again(open).await;
+        shop.settle_up(&open, schedule.refunds).await;
         Arc::clone(&shop.world)
     })
 }
@@ -72,9 +71,9 @@ fn share(cases: u32, tally: &Mutex<Tally>) -> Result<(), String> {
 fn whatever_fails_money_moves_once_and_is_accounted_for() {
     let schedules = std::env::var("FAULT_SCHEDULES").map_or(ENOUGH, |number| number.parse().unwrap());
     let tally = Mutex::new(Tally::default());
+    let threads = thread::available_parallelism().map_or(2, |threads| u32::try_from(threads.get().min(8)).unwrap());
     thread::scope(|scope| {
-        let shares: Vec<_> =
-            (0..THREADS).map(|_| scope.spawn(|| share(u32::div_ceil(schedules, THREADS), &tally))).collect();
+        let shares: Vec<_> = (0..threads).map(|_| scope.spawn(|| share(schedules.div_ceil(threads), &tally))).collect();
         for share in shares {
             share.join().unwrap_or_else(|panic| resume_unwind(panic)).unwrap_or_else(|wrong| panic!("{wrong}"));
         }

@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     settlement: Option<Settlement>,
     /// Delivered before somebody asked for it.
     delivered: bool,
+    /// Nobody may give the money back unasked.
+    keep_money: bool,
 }
 
 impl Entry {
@@ -44,7 +46,7 @@ impl Entry {
     }
 
     /// It may have been forgotten.
-    fn is_forgettable(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_forgettable(&self, now: Timestamp) -> bool {
         self.is_spent() && now >= self.keep_until.max(self.lease_until)
     }
 }
@@ -151,6 +153,7 @@ impl Model {
             put_off: None,
             settlement: None,
             delivered: false,
+            keep_money: false,
         };
         self.entries.insert(claim.id, entry);
         Ok(())
@@ -275,15 +278,14 @@ impl Model {
             let given_up = Entry { given_up: true, put_off: None, ..entry.clone() };
             match (entry.phase, reason) {
                 (Phase::Held, Release::NotCharged) => Step::To(None),
-                (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered | Release::NotRefundable) => {
-                    Step::To(Some(given_up))
-                }
+                (Phase::Held, Release::Unknown) | (Phase::Settled, Release::Undelivered) => Step::To(Some(given_up)),
+                (Phase::Settled, Release::NotRefundable) => Step::To(Some(Entry { keep_money: true, ..given_up })),
                 (Phase::Spent(End::Delivered), Release::Undelivered) if !entry.delivered => {
                     Step::To(Some(Entry { phase: Phase::Settled, ..given_up }))
                 }
                 (Phase::Refunding(_), Release::NotRefundable) => {
                     let phase = if entry.delivered { Phase::Spent(End::Delivered) } else { Phase::Settled };
-                    Step::To(Some(Entry { phase, ..given_up }))
+                    Step::To(Some(Entry { phase, keep_money: !entry.delivered, ..given_up }))
                 }
                 _ => Step::Fails(StoreErrorKind::Conflict),
             }
@@ -361,7 +363,7 @@ fn shows(entry: &Entry, found: &JournalEntry) -> bool {
     let same_money = found.settlement() == entry.settlement.as_ref();
     let same_state = match (&found.state, entry.phase) {
         (Held, Phase::Held) => true,
-        (Settled { .. }, Phase::Settled) => same_money,
+        (Settled { refundable, .. }, Phase::Settled) => same_money && *refundable != entry.keep_money,
         (Refunding { reason, .. }, Phase::Refunding(known)) => same_money && *reason == known,
         (Spent { end, settlement }, Phase::Spent(known)) => *end == known && (settlement.is_none() || same_money),
         _ => false,

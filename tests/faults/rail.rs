@@ -3,20 +3,23 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::time::Duration;
 use tower_mpp::{
     method::{
-        Attempt, Checked, DeclineReason, Declined, Fault as RailFault, OfferRequest, Payment, PaymentMethod,
-        RefundError, RefundRequest, Refunded, SettleError, Settlement, Unknown, VerifyError,
+        Attempt, Authorization, Authorized, Checked, DeclineReason, Declined, Fault as RailFault, LostPayment,
+        OfferRequest, Payment, PaymentMethod, RefundError, RefundRequest, Refunded, Resolution, SettleError,
+        Settlement, Unknown, VerifyError,
     },
     protocol::{ChallengeId, Intent, MethodId, Price},
+    store::End,
 };
 
 use crate::{
+    model::Phase,
     schedule::{Call, Fault},
     world::World,
 };
@@ -27,15 +30,19 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// What the rail knows of one challenge.
 #[derive(Debug, Default)]
 struct Account {
-    charges: usize,
-    /// The payload that was charged.
-    paid_with: Option<String>,
+    /// What was charged, and with which payload.
+    paid: Option<(String, Settlement)>,
     /// Somebody was told that this payload is declined and moves no money: it never does.
     declined: HashSet<String>,
-    /// Somebody has asked in the way of a resumed payment: first attempts may be late ones.
-    resumed: bool,
+    /// Nobody may complete it any more.
+    ended: bool,
+    /// Money that was held, and whether it still is. Each is made when the one before was let go.
+    holds: Vec<bool>,
+    /// How many were let go.
+    rounds: usize,
 }
 
+/// What the rail has done. Every request can be sent twice.
 pub(crate) struct Ledger {
     world: Arc<World>,
     accounts: Mutex<HashMap<ChallengeId, Account>>,
@@ -46,67 +53,148 @@ impl Ledger {
         Arc::new(Self { world, accounts: Mutex::default() })
     }
 
-    /// How often a challenge was charged.
-    pub(crate) fn charges(&self, id: ChallengeId) -> usize {
-        self.accounts.lock().unwrap().get(&id).map_or(0, |account| account.charges)
+    fn account<T>(&self, id: ChallengeId, work: impl FnOnce(&mut Account) -> T) -> T {
+        work(self.accounts.lock().unwrap().entry(id).or_default())
     }
 
     /// Whether this payload has paid the challenge.
     pub(crate) fn has_charged(&self, id: ChallengeId, payload: &str) -> bool {
-        let accounts = self.accounts.lock().unwrap();
-        accounts.get(&id).is_some_and(|account| account.charges > 0 && account.paid_with.as_deref() == Some(payload))
+        self.account(id, |account| account.paid.as_ref().is_some_and(|(paid, _)| paid == payload))
+    }
+
+    /// Whether money of a payer is held that nobody has taken or let go.
+    pub(crate) fn is_holding(&self, id: ChallengeId) -> bool {
+        self.account(id, |account| account.paid.is_none() && account.holds.contains(&true))
     }
 
     /// Says no for good, unless the money has moved already.
     fn decline(&self, id: ChallengeId, payload: &str) -> Result<(), Declined> {
-        let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.entry(id).or_default();
-        if account.charges > 0 {
-            return Ok(());
-        }
-        account.declined.insert(payload.to_owned());
-        Err(declined())
+        self.account(id, |account| {
+            if account.paid.is_some() {
+                return Ok(());
+            }
+            account.declined.insert(payload.to_owned());
+            account.holds.fill(false);
+            Err(declined())
+        })
     }
 
-    fn verify(&self, id: ChallengeId, payload: &str, attempt: Attempt) -> Result<(), Declined> {
-        let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.entry(id).or_default();
-        account.resumed |= attempt == Attempt::Resumed;
-        if account.charges == 0 && account.declined.contains(payload) { Err(declined()) } else { Ok(()) }
+    fn verify(&self, id: ChallengeId, payload: &str) -> Result<(), Declined> {
+        self.account(id, |account| match account.paid.is_none() && account.refuses(payload) {
+            true => Err(declined()),
+            false => Ok(()),
+        })
     }
 
-    /// Moves the money, once. `attempt` is `None` for the second of two equal requests.
-    fn charge(&self, id: ChallengeId, payload: &str, attempt: Option<Attempt>) -> Result<(), Declined> {
+    /// Moves the money, once. `hold` is the one that is captured.
+    fn charge(&self, payment: &Known, hold: Option<usize>) -> Result<Settlement, Declined> {
+        let Known { id, payload, settlement } = payment;
         let mut accounts = self.accounts.lock().unwrap();
-        let account = accounts.entry(id).or_default();
-        account.resumed |= attempt == Some(Attempt::Resumed);
-        if account.charges > 0 {
-            if account.paid_with.as_deref() != Some(payload) {
-                self.world.wrong(format!("{id} is charged with {payload} after it was charged: {account:?}"));
+        let account = accounts.entry(*id).or_default();
+        if let Some((paid, settlement)) = &account.paid {
+            if paid != payload {
+                self.world.wrong(format!("{id} is charged with {payload} after it was charged with {paid}"));
             }
-            // What a rail without an idempotency key would do.
-            if attempt == Some(Attempt::First) && !account.resumed {
-                account.charges += 1;
-                self.world.wrong(format!("{id} is charged for the first time again"));
-            }
-            return Ok(());
+            return Ok(settlement.clone());
         }
-        if account.declined.contains(payload) {
+        if account.refuses(payload) || hold.is_some_and(|hold| !account.holds.get(hold).is_some_and(|open| *open)) {
             return Err(declined());
         }
-        account.charges = 1;
-        account.paid_with = Some(payload.to_owned());
-        let same = |other: &Account| other.charges > 0 && other.paid_with.as_deref() == Some(payload);
-        if is_exclusive(payload) && accounts.values().filter(|other| same(other)).count() > 1 {
+        account.paid = Some((payload.clone(), settlement.clone()));
+        let same = |other: &&Account| other.paid.as_ref().is_some_and(|(paid, _)| paid == payload);
+        if is_exclusive(payload) && accounts.values().filter(same).count() > 1 {
             self.world.wrong(format!("{payload} has paid twice"));
         }
+        drop(accounts);
         self.world.note(|| format!("rail: {id} is charged"));
-        Ok(())
+        let phase = self.world.about(*id, |facts| {
+            facts.charges += 1;
+            facts.phase
+        });
+        if phase != Some(Phase::Held) {
+            self.world.wrong(format!("{id} is charged, and in the journal it is {phase:?}"));
+        }
+        Ok(settlement.clone())
+    }
+
+    /// Holds the money, or finds what holds it. Requests between two that let go are one request.
+    fn authorize(&self, payment: &Known, round: usize) -> Result<Authorized, Declined> {
+        self.account(payment.id, |account| {
+            if let Some((_, settlement)) = &account.paid {
+                return Ok(Authorized::Settled(settlement.clone()));
+            }
+            if account.refuses(&payment.payload) {
+                return Err(declined());
+            }
+            if account.holds.len() <= round {
+                account.holds.push(true);
+            }
+            Ok(Authorized::Pending(Authorization::new(round.to_string())))
+        })
+    }
+
+    fn cancel(&self, id: ChallengeId, hold: usize) -> Result<(), Unknown> {
+        self.account(id, |account| {
+            if account.paid.is_some() {
+                return Err(Unknown::new("it was captured"));
+            }
+            account.holds[hold] = false;
+            account.rounds = account.rounds.max(hold + 1);
+            Ok(())
+        })
+    }
+
+    fn resolve(&self, id: ChallengeId) -> Resolution {
+        self.account(id, |account| match &account.paid {
+            Some((_, settlement)) => Resolution::Settled(settlement.clone()),
+            None => {
+                account.ended = true;
+                account.holds.fill(false);
+                Resolution::NotCharged
+            }
+        })
+    }
+
+    /// Gives the money back, once.
+    fn refund(&self, id: ChallengeId) {
+        let charged = self.account(id, |account| account.paid.is_some());
+        let facts = self.world.about(id, |facts| {
+            let before = *facts;
+            facts.refunds = 1;
+            before
+        });
+        if facts.refunds > 0 {
+            return;
+        }
+        self.world.note(|| format!("rail: {id} is given back"));
+        if !charged {
+            self.world.wrong(format!("{id} is given back and was never charged"));
+        }
+        if facts.delivered && !facts.asked_back {
+            self.world.wrong(format!("{id} is given back unasked, and was delivered"));
+        }
+        if !matches!(facts.phase, Some(Phase::Refunding(_) | Phase::Spent(End::Refunded))) {
+            self.world.wrong(format!("{id} is given back, and in the journal it is {:?}", facts.phase));
+        }
+    }
+}
+
+impl Account {
+    fn refuses(&self, payload: &str) -> bool {
+        self.ended || self.declined.contains(payload)
     }
 }
 
 fn declined() -> Declined {
     Declined::new(DeclineReason::Refused, "The card was declined.")
+}
+
+fn fault() -> RailFault {
+    RailFault::new("401 from the rail")
+}
+
+fn unknown() -> Unknown {
+    Unknown::new("the reply was lost")
 }
 
 fn is_exclusive(payload: &str) -> bool {
@@ -118,12 +206,51 @@ struct Payload {
     transaction: Option<u8>,
 }
 
+/// What a request to the rail says.
+#[derive(Clone)]
+struct Known {
+    id: ChallengeId,
+    payload: String,
+    settlement: Settlement,
+}
+
 /// The rail as the merchant sees it.
+#[derive(Clone)]
 pub(crate) struct FaultyRail {
     pub(crate) world: Arc<World>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) id: MethodId,
     pub(crate) yields: usize,
+}
+
+impl FaultyRail {
+    fn known(payment: &Payment) -> Known {
+        let id = payment.challenge_id();
+        let settlement = Settlement::new(format!("ref_{id}"), payment.now()).payer(payment.claimed_payer());
+        Known { id, payload: payment.payload_json().to_owned(), settlement }
+    }
+
+    /// A call that takes money, or makes sure of it.
+    async fn take<T: Send + 'static>(
+        &self,
+        call: Call,
+        known: &Known,
+        work: impl Fn(&Ledger, &Known) -> Result<T, Declined> + Clone + Send + 'static,
+    ) -> Result<T, SettleError> {
+        let execute = {
+            let (ledger, known, work) = (Arc::clone(&self.ledger), known.clone(), work.clone());
+            move || Ok(work(&ledger, &known)?)
+        };
+        let failed = |wrong| match wrong {
+            Fault::Declined => {
+                self.ledger.decline(known.id, &known.payload)?;
+                Ok(work(&self.ledger, known)?)
+            }
+            Fault::Error => Err(fault().into()),
+            _ => Err(unknown().into()),
+        };
+        self.world.through(call, self.yields, execute, failed).await
+    }
 }
 
 #[async_trait]
@@ -148,45 +275,76 @@ impl PaymentMethod for FaultyRail {
         })
     }
 
-    async fn verify(&self, payment: &Payment, attempt: Attempt) -> Result<(), VerifyError> {
-        let (ledger, id, payload) =
-            (Arc::clone(&self.ledger), payment.challenge_id(), payment.payload_json().to_owned());
+    async fn verify(&self, payment: &Payment, _: Attempt) -> Result<(), VerifyError> {
+        let known = Self::known(payment);
         let verify = {
-            let (ledger, payload) = (Arc::clone(&ledger), payload.clone());
-            move || Ok(ledger.verify(id, &payload, attempt)?)
+            let (ledger, known) = (Arc::clone(&self.ledger), known.clone());
+            move || Ok(ledger.verify(known.id, &known.payload)?)
         };
-        let failed = |fault| match fault {
-            Fault::Declined => Ok(ledger.decline(id, &payload)?),
-            _ => Err(RailFault::new("401 from the rail").into()),
+        let failed = |wrong| match wrong {
+            Fault::Declined => Ok(self.ledger.decline(known.id, &known.payload)?),
+            _ => Err(fault().into()),
         };
         self.world.through(Call::RailVerify, self.yields, verify, failed).await
     }
 
-    async fn settle(&self, payment: &Payment, attempt: Attempt) -> Result<Settlement, SettleError> {
-        let (ledger, id, payload) =
-            (Arc::clone(&self.ledger), payment.challenge_id(), payment.payload_json().to_owned());
-        let settled = Settlement::new(format!("ref_{id}"), payment.now()).payer(payment.claimed_payer());
-        let charge = {
-            let (ledger, payload, settled) = (Arc::clone(&ledger), payload.clone(), settled.clone());
-            // Whatever comes after the first execution is the same request once more.
-            let first = Mutex::new(Some(attempt));
-            move || -> Result<Settlement, SettleError> {
-                ledger.charge(id, &payload, first.lock().unwrap().take())?;
-                Ok(settled.clone())
-            }
-        };
-        let failed = |fault| match fault {
-            Fault::Declined => {
-                ledger.decline(id, &payload)?;
-                Ok(settled.clone())
-            }
-            Fault::Error => Err(RailFault::new("401 from the rail").into()),
-            _ => Err(Unknown::new("the reply was lost").into()),
-        };
-        self.world.through(Call::RailSettle, self.yields, charge, failed).await
+    async fn settle(&self, payment: &Payment, _: Attempt) -> Result<Settlement, SettleError> {
+        let known = Self::known(payment);
+        self.take(Call::RailSettle, &known, |ledger, known| ledger.charge(known, None)).await
     }
 
-    async fn refund(&self, _: RefundRequest<'_>) -> Result<Refunded, RefundError> {
-        Err(RefundError::Unsupported)
+    fn can_settle_after(&self) -> bool {
+        true
     }
+
+    async fn authorize(&self, payment: &Payment, _: Attempt) -> Result<Authorized, SettleError> {
+        let known = Self::known(payment);
+        let round = self.ledger.account(known.id, |account| account.rounds);
+        self.take(Call::RailAuthorize, &known, move |ledger, known| ledger.authorize(known, round)).await
+    }
+
+    async fn capture(
+        &self,
+        payment: &Payment,
+        authorization: &Authorization,
+        _: Attempt,
+    ) -> Result<Settlement, SettleError> {
+        let (known, hold) = (Self::known(payment), hold_of(authorization));
+        self.take(Call::RailCapture, &known, move |ledger, known| ledger.charge(known, Some(hold))).await
+    }
+
+    async fn cancel(&self, payment: &Payment, authorization: &Authorization) -> Result<(), Unknown> {
+        let (ledger, id, hold) = (Arc::clone(&self.ledger), payment.challenge_id(), hold_of(authorization));
+        let cancel = move || ledger.cancel(id, hold);
+        self.world.through(Call::RailCancel, self.yields, cancel, |_| Err(unknown())).await
+    }
+
+    async fn resolve(&self, lost: LostPayment<'_>) -> Result<Resolution, Unknown> {
+        let (ledger, id) = (Arc::clone(&self.ledger), lost.challenge_id);
+        let resolve = move || Ok(ledger.resolve(id));
+        self.world.through(Call::RailResolve, self.yields, resolve, |_| Err(unknown())).await
+    }
+
+    async fn refund(&self, refund: RefundRequest<'_>) -> Result<Refunded, RefundError> {
+        let (ledger, id) = (Arc::clone(&self.ledger), refund.challenge_id);
+        let again = self.world.facts(id).refunds > 0;
+        if refund.settlement.reference != format!("ref_{id}") {
+            self.world.wrong(format!("{id} is given back by {:?}", refund.settlement));
+        }
+        let give_back = move || {
+            ledger.refund(id);
+            Ok(Refunded::new(format!("back_{id}")))
+        };
+        let failed = |wrong| match wrong {
+            Fault::Declined if !again => Err(RefundError::Refused("disputed".into())),
+            Fault::Declined => Ok(Refunded::new(format!("back_{id}"))),
+            Fault::Error => Err(fault().into()),
+            _ => Err(unknown().into()),
+        };
+        self.world.through(Call::RailRefund, self.yields, give_back, failed).await
+    }
+}
+
+fn hold_of(authorization: &Authorization) -> usize {
+    authorization.reference().unwrap().parse().unwrap()
 }

@@ -1,7 +1,7 @@
 //! What everything in a run shares: the plan of faults, the clock, and the book of what went wrong.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
         Arc, Mutex,
@@ -11,9 +11,13 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tower_mpp::{Clock, protocol::Timestamp};
+use tower_mpp::{
+    Clock,
+    protocol::{ChallengeId, Timestamp},
+};
 
 use crate::{
+    model::Phase,
     schedule::{Call, Fault, Planned},
     support::give_way,
 };
@@ -41,7 +45,23 @@ impl Tally {
     }
 }
 
+/// What is known of a challenge, whoever has found it out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) charges: usize,
+    pub(crate) refunds: usize,
+    /// At least a byte of an answer has left.
+    pub(crate) delivered: bool,
+    /// The merchant has asked for a refund.
+    pub(crate) asked_back: bool,
+    /// What the journal says.
+    pub(crate) phase: Option<Phase>,
+    /// How often the journal was told that nothing was charged.
+    pub(crate) let_go: usize,
+}
+
 pub(crate) struct World {
+    facts: Mutex<HashMap<ChallengeId, Facts>>,
     plan: Vec<Planned>,
     on: AtomicBool,
     start: Timestamp,
@@ -56,6 +76,7 @@ impl World {
     /// Made inside the runtime.
     pub(crate) fn new(plan: Vec<Planned>, traced: bool) -> Arc<Self> {
         Arc::new(Self {
+            facts: Mutex::default(),
             plan,
             on: AtomicBool::new(true),
             start: "2026-01-01T00:00:00Z".parse().unwrap(),
@@ -65,6 +86,15 @@ impl World {
             tally: Mutex::default(),
             trace: traced.then(Mutex::default),
         })
+    }
+
+    /// Reads and changes what is known of a challenge.
+    pub(crate) fn about<T>(&self, id: ChallengeId, change: impl FnOnce(&mut Facts) -> T) -> T {
+        change(self.facts.lock().unwrap().entry(id).or_default())
+    }
+
+    pub(crate) fn facts(&self, id: ChallengeId) -> Facts {
+        self.about(id, |facts| *facts)
     }
 
     /// The merchant's clock goes on, and no timer.

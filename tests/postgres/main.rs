@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::OnceCell;
 use tower_mpp::{
     protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
-    store::{Claim, Claimed, Lease, NonceStore as _, PostgresNonceStore, PostgresOptions, Proof, StoreError},
+    store::{Claim, Claimed, Lease, NonceStore as _, PostgresNonceStore, PostgresNonceStoreBuilder, Proof, StoreError},
 };
 
 use crate::postgres::Postgres;
@@ -36,8 +36,8 @@ fn new_schema() -> String {
 }
 
 /// Few connections, for there are many stores on one server.
-fn options() -> PostgresOptions {
-    PostgresNonceStore::options().max_connections(4)
+fn options() -> PostgresNonceStoreBuilder {
+    PostgresNonceStore::builder().max_connections(4)
 }
 
 /// An empty journal.

@@ -1,4 +1,4 @@
-//! What stands between the store and the server: it counts, and it cuts.
+//! What stands between the store and the server: it counts, it cuts, and it swallows.
 
 use std::sync::{
     Arc,
@@ -9,9 +9,6 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-
-/// What the pool sends when nobody waits any more: it asks whether a connection that came back is well.
-const ASKS_AFTERWARDS: &[u8] = b"S\0\0\0\x04";
 
 /// Forwards connections to a server.
 pub(crate) struct Proxy {
@@ -24,6 +21,8 @@ struct Seen {
     trips: AtomicUsize,
     connections: AtomicUsize,
     cut: AtomicBool,
+    /// Connections up to this one carry nothing any more.
+    swallowed: AtomicUsize,
 }
 
 impl Proxy {
@@ -34,9 +33,9 @@ impl Proxy {
         let shared = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                tokio::spawn(forward(client, server, Arc::clone(&shared)));
+                tokio::spawn(forward(number, client, server, Arc::clone(&shared)));
             }
         });
         Self { port, seen }
@@ -62,22 +61,28 @@ impl Proxy {
         self.seen.cut.store(true, Ordering::SeqCst);
     }
 
+    /// From now on the connections that there are carry nothing, and nobody is told.
+    pub(crate) fn swallow(&self) {
+        self.seen.swallowed.store(self.connections(), Ordering::SeqCst);
+    }
+
     /// Whether there was no answer to cut yet.
     pub(crate) fn will_cut(&self) -> bool {
         self.seen.cut.load(Ordering::SeqCst)
     }
 }
 
-async fn forward(mut client: TcpStream, mut server: TcpStream, seen: Arc<Seen>) {
+async fn forward(number: usize, mut client: TcpStream, mut server: TcpStream, seen: Arc<Seen>) {
     let (mut asked, mut answered) = (vec![0; 65536], vec![0; 65536]);
     let mut waiting = false;
-    let mut counts = false;
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
                 let Ok(length @ 1..) = read else { return };
-                counts = &asked[..length] != ASKS_AFTERWARDS;
-                if counts && !waiting {
+                if number <= seen.swallowed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if !waiting {
                     seen.trips.fetch_add(1, Ordering::SeqCst);
                 }
                 waiting = true;
@@ -88,7 +93,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, seen: Arc<Seen>) 
             read = server.read(&mut answered) => {
                 let Ok(length @ 1..) = read else { return };
                 waiting = false;
-                if counts && seen.cut.swap(false, Ordering::SeqCst) {
+                if seen.cut.swap(false, Ordering::SeqCst) {
                     return;
                 }
                 if client.write_all(&answered[..length]).await.is_err() {

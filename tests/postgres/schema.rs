@@ -91,7 +91,7 @@ async fn the_journal_keeps_the_laws_on_somebody_elses_pool() {
     assert_eq!(setting, "repeatable read");
     Suite::new(move || {
         let pool = pool.clone();
-        async move { PostgresNonceStore::options().schema(new_schema()).with_pool(pool).await.unwrap() }
+        async move { PostgresNonceStore::builder().schema(new_schema()).with_pool(pool).await.unwrap() }
     })
     .assert()
     .await;

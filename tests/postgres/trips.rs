@@ -1,9 +1,11 @@
 //! How often a step goes to the server, and what becomes of it when the answer is lost on the way.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tower_mpp::store::{
     AnswerKey, AnswerStore as _, Claimed, End, EntryState, NonceStore as _, Page, PostgresNonceStore, RefundReason,
-    Release, Reservation, Take, Taken,
+    Release, Reservation, StoreErrorKind, Take, Taken,
 };
 
 use crate::{at, claim, id, new_schema, proxy::Proxy, server, settlement, won};
@@ -11,7 +13,7 @@ use crate::{at, claim, id, new_schema, proxy::Proxy, server, settlement, won};
 async fn through(proxy: &Proxy, connections: u32) -> PostgresNonceStore {
     let server = server().await;
     let url = proxy.url(server.port(), &server.url());
-    PostgresNonceStore::options().schema(new_schema()).max_connections(connections).connect(&url).await.unwrap()
+    PostgresNonceStore::builder().schema(new_schema()).max_connections(connections).connect(&url).await.unwrap()
 }
 
 /// Every step, in an order that is possible. Answers how many trips each took.
@@ -114,5 +116,37 @@ async fn every_other_step_whose_answer_is_lost_is_repeated_too() {
             }
         }
         assert!(!proxy.will_cut());
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_takes_no_connection_with_it() {
+    let proxy = Proxy::start(server().await.port()).await;
+    let store = through(&proxy, 1).await;
+    won(&store, 1).await;
+    proxy.swallow();
+    let error = tokio::time::timeout(Duration::from_secs(20), store.claim(claim(2, 2))).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    won(&store, 2).await;
+    assert_eq!(proxy.connections(), 2);
+}
+
+#[tokio::test]
+async fn steps_that_nobody_waits_for_any_more_leave_the_store_healthy() {
+    let proxy = Proxy::start(server().await.port()).await;
+    let store = through(&proxy, 2).await;
+    for n in 0..50 {
+        // As far as to the server, more or less.
+        let mut step = Box::pin(store.claim(claim(n, n)));
+        for _ in 0..n % 7 {
+            if futures_util::poll!(step.as_mut()).is_pending() {
+                tokio::task::yield_now().await;
+            } else {
+                break;
+            }
+        }
+    }
+    for n in 100..120 {
+        won(&store, n).await;
     }
 }

@@ -33,7 +33,7 @@ impl Postgres {
     /// Starts one. It answers already.
     pub async fn start() -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("tower-mpp-postgres-").tempdir().unwrap().keep();
+        let folder = tempfile::Builder::new().prefix("tower-mpp-postgres-").tempdir_in(place()).unwrap().keep();
         let guard = guard(&programs, &folder);
         let mut server = Self { programs, folder, port: 0, guard };
         if is_root() {
@@ -93,7 +93,8 @@ impl Postgres {
 
     async fn try_start(&self) -> Result<(), String> {
         let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on -c max_connections=300",
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=on -c max_connections=300 \
+             -c max_wal_size=256MB",
             self.port
         );
         let mut start = self.program("pg_ctl");
@@ -130,6 +131,17 @@ impl Drop for Postgres {
         drop(self.guard.stdin.take());
         self.guard.wait().ok();
     }
+}
+
+/// Where the folder is made. In memory where there is much of it: the suites wait for thousands of commits, and a
+/// server that is killed, unlike a machine, finds there what it wrote.
+fn place() -> PathBuf {
+    const MEMORY: &str = "/dev/shm";
+    const NEEDED_KIB: u64 = 2 << 20;
+    let table = Command::new("df").args(["-Pk", MEMORY]).output().map(|df| df.stdout).unwrap_or_default();
+    let table = String::from_utf8_lossy(&table);
+    let free = table.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    if free.is_some_and(|free| free >= NEEDED_KIB) { MEMORY.into() } else { env::temp_dir() }
 }
 
 /// The folder of the newest server that is installed.

@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::{
     PostgresNonceStore,
-    link::failed,
+    connections::failed,
     schema::Schema,
     steps::{arguments, at_most, dropped},
 };

@@ -1,23 +1,16 @@
 //! The journal in PostgreSQL.
 
 mod answers;
+mod connections;
 mod link;
 mod schema;
 mod steps;
 
 use std::{fmt, str::FromStr as _, sync::Arc};
 
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgConnectOptions};
 
-use self::{
-    answers::AnswerCalls,
-    link::{ACQUIRE, Link},
-    schema::Schema,
-    steps::Calls,
-};
+use self::{answers::AnswerCalls, connections::Connections, link::Link, schema::Schema, steps::Calls};
 use super::StoreError;
 
 /// A journal and a store of answers in PostgreSQL, which any number of replicas may share.
@@ -43,7 +36,7 @@ use super::StoreError;
 /// # The server
 ///
 /// PostgreSQL 12 or later. All that it keeps is in one schema, `tower_mpp` unless it is
-/// [named](PostgresOptions::schema) otherwise, which is made and brought to the version of this library by whoever
+/// [named](PostgresNonceStoreBuilder::schema) otherwise, which is made and brought to the version of this library by whoever
 /// connects first; many may do so at once. A schema of a later version is refused. The role needs the right to make
 /// the schema in the database, or to make tables in it where somebody else has made it.
 ///
@@ -58,10 +51,10 @@ use super::StoreError;
 ///
 /// # How big it gets
 ///
-/// An entry takes some 600 bytes with its indexes, its record and its settlement, until
+/// An entry takes one to two kibibytes with its indexes, its settlement and a short record, until
 /// [`forget`](super::NonceStore::forget) drops it; a service that is paid 100 times a second and keeps entries for
 /// five minutes has some 30,000 of them. There is no bound on the entries but the disk. Answers are bounded by
-/// [`max_answer_bytes`](PostgresOptions::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
+/// [`max_answer_bytes`](PostgresNonceStoreBuilder::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
 /// leave autovacuum on.
 #[derive(Clone)]
 pub struct PostgresNonceStore {
@@ -87,23 +80,26 @@ impl PostgresNonceStore {
     /// [`StoreErrorKind::Unavailable`](super::StoreErrorKind::Unavailable) when the address cannot be read, the
     /// server does not let us in within three seconds, or the schema cannot be made or is newer than this library.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        Self::options().connect(url).await
+        Self::builder().connect(url).await
     }
 
     /// Uses connections of somebody else's pool, with the settings of [`options`](Self::options).
     ///
-    /// How long a step waits for a connection is up to the pool, five seconds at most. Without
-    /// [`test_before_acquire(false)`](PgPoolOptions::test_before_acquire) each step takes a second round trip.
+    /// How long a step waits for a connection is up to the pool, five seconds at most; set
+    /// [`acquire_timeout`](sqlx::postgres::PgPoolOptions::acquire_timeout) below that. Without
+    /// [`test_before_acquire(false)`](sqlx::postgres::PgPoolOptions::test_before_acquire) each step takes a second
+    /// round trip. Such a pool asks each connection that comes back whether it is well, and waits for that as long
+    /// as the system believes in the connection; [`connect`](Self::connect) does not.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn with_pool(pool: PgPool) -> Result<Self, StoreError> {
-        Self::options().with_pool(pool).await
+        Self::builder().with_pool(pool).await
     }
 
     /// Settings, all at their defaults.
-    pub fn options() -> PostgresOptions {
-        PostgresOptions::default()
+    pub fn builder() -> PostgresNonceStoreBuilder {
+        PostgresNonceStoreBuilder::default()
     }
 }
 
@@ -111,7 +107,7 @@ impl fmt::Debug for PostgresNonceStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresNonceStore")
             .field("schema", &self.inner.schema)
-            .field("link", &self.inner.link)
+            .field("max_answer_bytes", &self.inner.max_answer_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -119,19 +115,19 @@ impl fmt::Debug for PostgresNonceStore {
 /// Settings of a [`PostgresNonceStore`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct PostgresOptions {
+pub struct PostgresNonceStoreBuilder {
     schema: String,
     max_connections: u32,
     max_answer_bytes: usize,
 }
 
-impl Default for PostgresOptions {
+impl Default for PostgresNonceStoreBuilder {
     fn default() -> Self {
         Self { schema: "tower_mpp".to_owned(), max_connections: 10, max_answer_bytes: 1 << 30 }
     }
 }
 
-impl PostgresOptions {
+impl PostgresNonceStoreBuilder {
     /// The schema in which everything is, instead of `tower_mpp`: up to 63 of `a`-`z`, `0`-`9` and `_`, not first a
     /// digit and not `pg_`. Merchants in different schemas know nothing of each other.
     pub fn schema(mut self, name: impl Into<String>) -> Self {
@@ -139,7 +135,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How many connections a replica opens at most, instead of 10. Not for somebody else's pool.
+    /// How many connections a replica opens at most, instead of 10; not for somebody else's pool. Steps that run
+    /// at once share the wait for the disk, so more connections carry more of them, where there are more.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;
         self
@@ -165,13 +162,8 @@ impl PostgresOptions {
         let server = if named { server } else { server.application_name("tower-mpp") };
         // What nobody waits for any more must not go on for long.
         let server = server.options([("statement_timeout", "4s"), ("lock_timeout", "3s")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(self.max_connections.max(1))
-            .acquire_timeout(ACQUIRE)
-            // It would be a second round trip for each step.
-            .test_before_acquire(false)
-            .connect_lazy_with(server);
-        self.with_pool(pool).await
+        let at_most = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
+        self.open(Connections::own(server, at_most)).await
     }
 
     /// See [`PostgresNonceStore::with_pool`].
@@ -179,11 +171,15 @@ impl PostgresOptions {
     /// # Errors
     /// As there, and when the name of the schema is none.
     pub async fn with_pool(self, pool: PgPool) -> Result<PostgresNonceStore, StoreError> {
+        self.open(Connections::Pool(pool)).await
+    }
+
+    async fn open(self, connections: Connections) -> Result<PostgresNonceStore, StoreError> {
         let schema = Schema::new(&self.schema)?;
-        schema.prepare(&pool).await?;
+        schema.prepare(&connections).await?;
         Ok(PostgresNonceStore {
             inner: Arc::new(Inner {
-                link: Link::new(pool),
+                link: Link::new(connections),
                 calls: Calls::new(&schema),
                 answer_calls: AnswerCalls::new(&schema),
                 schema,

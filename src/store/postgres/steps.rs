@@ -12,7 +12,7 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
 };
 
-use super::{PostgresNonceStore, link::failed, schema::Schema};
+use super::{PostgresNonceStore, connections::failed, schema::Schema};
 use crate::{
     protocol::{ChallengeId, Settlement, Timestamp},
     store::{

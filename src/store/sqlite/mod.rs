@@ -56,8 +56,9 @@ use crate::protocol::{ChallengeId, Settlement, Timestamp};
 /// steps are answered [`Unavailable`](super::StoreErrorKind::Unavailable) until the cause is gone; nothing
 /// needs to be opened again. A file that is gone is not made anew while the journal is open.
 ///
-/// **Size.** A delivered payment takes about 600 bytes and its record, until it is
-/// [forgotten](NonceStore::forget); that also gives space back to the file system, some megabytes at a time.
+/// **Size.** A delivered payment takes about 400 bytes and its record, 80 MB for 100,000 of them, until it is
+/// [forgotten](NonceStore::forget); that also gives space back to the file system, some megabytes at a time,
+/// and keeps some for the next ones.
 /// Nothing is forgotten by itself. The journal is as large as the disk allows; answers are
 /// [bounded](SqliteNonceStoreBuilder::max_answer_bytes).
 ///
@@ -67,6 +68,11 @@ use crate::protocol::{ChallengeId, Settlement, Timestamp};
 pub struct SqliteNonceStore {
     shared: Arc<Shared>,
 }
+
+/// How many entries are forgotten in one step, which takes up to a tenth of a second.
+const ENTRIES_AT_ONCE: usize = 200;
+/// As [`ENTRIES_AT_ONCE`], of answers, which are larger.
+const ANSWERS_AT_ONCE: usize = 20;
 
 struct Shared {
     writer: Writer,
@@ -140,6 +146,25 @@ impl SqliteNonceStore {
     ) -> Result<T, StoreError> {
         self.shared.writer.ask(kind, step).await
     }
+
+    /// Forgets at most `limit` rows, `at_once` in a step, so that payments have their turn in between.
+    async fn forget_some(
+        &self,
+        limit: usize,
+        at_once: usize,
+        step: impl Fn(&Tx<'_>, usize) -> Result<usize, writer::Fault> + Clone + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let mut forgotten = 0;
+        while forgotten < limit {
+            let (some, step) = (at_once.min(limit - forgotten), step.clone());
+            let dropped = self.ask(Kind::Write, move |tx| step(tx, some)).await?;
+            forgotten += dropped;
+            if dropped < some {
+                break;
+            }
+        }
+        Ok(forgotten)
+    }
 }
 
 #[async_trait]
@@ -186,7 +211,7 @@ impl NonceStore for SqliteNonceStore {
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.ask(Kind::Write, move |tx| steps::forget(tx, now, limit)).await
+        self.forget_some(limit, ENTRIES_AT_ONCE, move |tx, some| steps::forget(tx, now, some)).await
     }
 }
 
@@ -211,7 +236,7 @@ impl AnswerStore for SqliteNonceStore {
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.ask(Kind::Write, move |tx| answers::forget(tx, now, limit)).await
+        self.forget_some(limit, ANSWERS_AT_ONCE, move |tx, some| answers::forget(tx, now, some)).await
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, SqlStr};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqlStr};
 use tokio::time::timeout;
 
 use super::{
     super::StoreError,
-    link::{failed, statement},
+    connections::{Connections, failed},
+    link::statement,
 };
 
 /// All versions, in order: what takes a schema from the version before to this one.
@@ -44,16 +45,20 @@ impl Schema {
     /// Brings the schema to the version of this library.
     ///
     /// Any number of replicas may do this at once. Where the version is there already, it only reads.
-    pub(super) async fn prepare(&self, pool: &PgPool) -> Result<(), StoreError> {
+    pub(super) async fn prepare(&self, connections: &Connections) -> Result<(), StoreError> {
+        let mut borrowed = connections.borrow(false).await?;
+        let connection = borrowed.connection()?;
         let prepared = timeout(PATIENCE, async {
-            let mut connection = pool.acquire().await?;
-            if self.check(self.version(&mut connection).await?)? < VERSIONS.len() {
-                self.migrate(&mut connection).await?;
+            if self.check(self.version(connection).await?)? < VERSIONS.len() {
+                self.migrate(connection).await?;
             }
             Ok(())
         });
         match prepared.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                borrowed.give_back();
+                Ok(())
+            }
             Ok(Err(Unprepared::Failed(error))) => Err(failed(&error)),
             Ok(Err(Unprepared::Newer(version))) => Err(StoreError::unavailable(format!(
                 "the payment journal in schema {} has version {version}, and this program knows none after {}: \
