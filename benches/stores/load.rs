@@ -17,6 +17,7 @@ use tower_mpp::{
 };
 
 /// What a number of callers did in a while.
+#[derive(Default)]
 pub(crate) struct Cell {
     took: Duration,
     /// In seconds, sorted.
@@ -25,10 +26,13 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(took: Duration, mut wholes: Vec<f32>, mut steps: Vec<f32>) -> Self {
-        wholes.sort_unstable_by(f32::total_cmp);
-        steps.sort_unstable_by(f32::total_cmp);
-        Self { took, wholes, steps }
+    /// Adds what they did in another while.
+    pub(crate) fn add(&mut self, mut more: Self) {
+        self.took += more.took;
+        self.wholes.append(&mut more.wholes);
+        self.steps.append(&mut more.steps);
+        self.wholes.sort_unstable_by(f32::total_cmp);
+        self.steps.sort_unstable_by(f32::total_cmp);
     }
 
     pub(crate) fn per_second(&self) -> f64 {
@@ -51,21 +55,21 @@ fn at(sorted: &[f32], share: f64) -> f64 {
     sorted.get(index).map_or(f64::NAN, |seconds| f64::from(*seconds))
 }
 
-/// Runs callers side by side until the time is over. Each is given its number and a counter of calls.
-pub(crate) async fn side_by_side<C, F>(callers: usize, duration: Duration, caller: C) -> Cell
+/// Runs callers side by side, until they end.
+pub(crate) async fn side_by_side<C, F>(callers: usize, caller: C) -> Cell
 where
-    C: Fn(usize) -> F,
+    C: Fn() -> F,
     F: Future<Output = (Vec<f32>, Vec<f32>)> + Send + 'static,
 {
     let begun = Instant::now();
-    let tasks: Vec<_> = (0..callers).map(|number| tokio::spawn(caller(number))).collect();
+    let tasks: Vec<_> = (0..callers).map(|_| tokio::spawn(caller())).collect();
     let (mut wholes, mut steps) = (Vec::new(), Vec::new());
     for times in join_all(tasks).await {
         let (whole, step) = times.unwrap();
         wholes.extend(whole);
         steps.extend(step);
     }
-    Cell::new(begun.elapsed().max(duration), wholes, steps)
+    Cell { took: begun.elapsed(), wholes, steps }
 }
 
 /// Seconds since then; and from now on.
@@ -83,9 +87,9 @@ pub(crate) struct Payments {
 }
 
 impl Payments {
-    pub(crate) async fn load(&mut self, store: &Arc<dyn NonceStore>, payers: usize, duration: Duration) -> Cell {
+    pub(crate) async fn load(&self, store: &Arc<dyn NonceStore>, payers: usize, duration: Duration) -> Cell {
         let until = Instant::now() + duration;
-        side_by_side(payers, duration, |_| {
+        side_by_side(payers, || {
             let (store, payments) = (Arc::clone(store), self.clone());
             async move {
                 let (mut wholes, mut steps) = (Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::Write as _,
+    os::unix::fs::FileExt as _,
     path::Path,
     sync::{
         Arc,
@@ -21,13 +22,17 @@ use crate::{
 
 /// As many connections as the journal opens unless it is told otherwise.
 const CONNECTIONS: u32 = 10;
+const PAGE: [u8; 4096] = [7; 4096];
+const PAGES: u64 = 2000;
 /// What a row of the journal holds beside its keys, roughly.
 const PAYLOAD: [u8; 256] = [7; 256];
 
 /// One bare operation.
 pub(crate) enum Raw {
-    /// A page that is appended, and an fsync.
-    Fsync(Arc<File>),
+    /// A page that is appended, and an fsync: the file gets longer.
+    Append(Arc<File>),
+    /// A page that is written where another one was, and an fsync, as in a WAL that begins anew.
+    Overwrite(Arc<File>, Arc<AtomicU64>),
     Select(PgPool),
     Insert(PgPool, Arc<AtomicU64>),
     Ping(MultiplexedConnection),
@@ -39,7 +44,13 @@ impl Raw {
     pub(crate) async fn beside(place: &Place, folder: &Path) -> Vec<Self> {
         match place {
             Place::Memory => Vec::new(),
-            Place::Sqlite => vec![Self::Fsync(Arc::new(File::create(folder.join("raw")).unwrap()))],
+            Place::Sqlite => {
+                let file = |name| File::create(folder.join(name)).unwrap();
+                let written = file("raw-written");
+                (0..PAGES).for_each(|page| written.write_all_at(&PAGE, page * PAGE.len() as u64).unwrap());
+                written.sync_all().unwrap();
+                vec![Self::Append(Arc::new(file("raw"))), Self::Overwrite(Arc::new(written), Arc::default())]
+            }
             Place::Postgres(server) => {
                 let url = server.fresh_database().await;
                 let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await.unwrap();
@@ -57,7 +68,8 @@ impl Raw {
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Fsync(_) => "raw 4 KiB and fsync",
+            Self::Append(_) => "raw append, fsynced",
+            Self::Overwrite(..) => "raw overwrite, fsynced",
             Self::Select(_) => "raw SELECT 1",
             Self::Insert(..) => "raw INSERT, fsynced",
             Self::Ping(_) => "raw PING",
@@ -67,12 +79,12 @@ impl Raw {
 
     /// Whether more callers make no sense.
     pub(crate) fn is_alone(&self) -> bool {
-        matches!(self, Self::Fsync(_))
+        matches!(self, Self::Append(_) | Self::Overwrite(..))
     }
 
     pub(crate) async fn measure(&self, callers: usize, duration: Duration) -> Cell {
         let until = Instant::now() + duration;
-        side_by_side(callers, duration, |_| {
+        side_by_side(callers, || {
             let mut raw = self.clone();
             async move {
                 let mut times = Vec::new();
@@ -89,14 +101,16 @@ impl Raw {
 
     async fn once(&mut self) {
         match self {
-            Self::Fsync(file) => {
-                let file = Arc::clone(file);
-                // In its thread for as long as it takes: nobody else wants it.
-                tokio::task::block_in_place(|| {
-                    (&*file).write_all(&[7; 4096]).unwrap();
-                    file.sync_data().unwrap();
-                });
-            }
+            // In this thread for as long as it takes: nobody else wants it.
+            Self::Append(file) => tokio::task::block_in_place(|| {
+                (&**file).write_all(&PAGE).unwrap();
+                file.sync_data().unwrap();
+            }),
+            Self::Overwrite(file, next) => tokio::task::block_in_place(|| {
+                let page = next.fetch_add(1, Ordering::Relaxed) % PAGES;
+                file.write_all_at(&PAGE, page * PAGE.len() as u64).unwrap();
+                file.sync_data().unwrap();
+            }),
             Self::Select(pool) => {
                 sqlx::query("SELECT 1").execute(&*pool).await.unwrap();
             }
@@ -117,7 +131,8 @@ impl Raw {
 impl Clone for Raw {
     fn clone(&self) -> Self {
         match self {
-            Self::Fsync(file) => Self::Fsync(Arc::clone(file)),
+            Self::Append(file) => Self::Append(Arc::clone(file)),
+            Self::Overwrite(file, next) => Self::Overwrite(Arc::clone(file), Arc::clone(next)),
             Self::Select(pool) => Self::Select(pool.clone()),
             Self::Insert(pool, next) => Self::Insert(pool.clone(), Arc::clone(next)),
             Self::Ping(connection) => Self::Ping(connection.clone()),

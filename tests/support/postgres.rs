@@ -32,8 +32,13 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one. It answers already.
     pub async fn start() -> Self {
+        Self::start_in(&place()).await
+    }
+
+    /// The same with a folder of its own in this one: for those who want to know how long the disk takes.
+    pub async fn start_in(place: &Path) -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("tower-mpp-postgres-").tempdir_in(place()).unwrap().keep();
+        let folder = tempfile::Builder::new().prefix("tower-mpp-postgres-").tempdir_in(place).unwrap().keep();
         let guard = guard(&programs, &folder);
         let mut server = Self { programs, folder, port: 0, guard };
         if is_root() {
