@@ -73,7 +73,7 @@ async fn forget(place: &Place, store: &Arc<dyn NonceStore>, url: &str, keep: Dur
 
 fn what(place: &Place) -> &'static str {
     match place {
-        Place::Memory | Place::Sqlite => "files",
+        Place::Memory | Place::Sqlite => "files, the WAL included",
         Place::Postgres(_) => "tables and indexes, after VACUUM",
         Place::Redis(_) => "memory",
     }
