@@ -165,8 +165,38 @@ pub(crate) async fn reused(merchant: Arc<Inner>, id: ChallengeId, key: AnswerKey
     }
 }
 
+/// The row that names the key under which an answer was kept before the journal calls it delivered. No
+/// request has an empty key.
+fn pointer(id: ChallengeId) -> AnswerKey {
+    AnswerKey::new(id, b"")
+}
+
+/// Whether an answer for settled money is kept under another key than that of the request, or of none: its
+/// record in the journal was lost, and the money must not buy a second one.
+pub(super) async fn kept_under_another_key(
+    merchant: &Inner,
+    id: ChallengeId,
+    asked: Option<&Asked>,
+) -> Result<bool, Refusal> {
+    let Some(answers) = &merchant.answers else { return Ok(false) };
+    let now = merchant.now();
+    let found = async {
+        let Some(row) = step(merchant, answers.store.look_up(pointer(id), now)).await? else { return Ok(false) };
+        let key = AnswerKey::from_bytes(row.request);
+        if asked.is_some_and(|asked| asked.key == key) {
+            return Ok(false);
+        }
+        let row = step(merchant, answers.store.look_up(key, now)).await?;
+        Ok(row.is_some_and(|row| row.answer.is_some()))
+    };
+    found.await.map_err(|error: StoreError| {
+        events::answers_failed("look_up", &error);
+        Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
+    })
+}
+
 /// Says that the answer is on its way. `None` when it cannot be kept: it is delivered all the same.
-pub(super) async fn reserve(merchant: &Arc<Inner>, asked: &Asked) -> Option<Box<Keeper>> {
+pub(super) async fn reserve(merchant: &Arc<Inner>, id: ChallengeId, asked: &Asked) -> Option<Box<Keeper>> {
     let answers = merchant.answers.as_ref()?;
     // Without a runtime nobody could keep it.
     tokio::runtime::Handle::try_current().ok()?;
@@ -176,11 +206,13 @@ pub(super) async fn reserve(merchant: &Arc<Inner>, asked: &Asked) -> Option<Box<
     }
     let (sender, receiver) = oneshot::channel();
     let held = Asked { key: asked.key, request: asked.request };
-    let task = merchant.tasks.spawn(hold(Arc::clone(merchant), held, receiver));
+    let task = merchant.tasks.spawn(hold(Arc::clone(merchant), id, held, receiver));
     Some(Box::new(Keeper {
         key: asked.key,
         answer: Some(sender),
         task: Some(task),
+        outcome: Outcome::NotKept,
+        first: false,
         recording: None,
         declared: None,
         complete: false,
@@ -202,7 +234,12 @@ fn reservation(merchant: &Inner, answers: &Answers, asked: &Asked) -> Reservatio
 
 /// Renews a reservation until the answer is there or given up. It does not depend on anybody who reads
 /// the answer.
-async fn hold(merchant: Arc<Inner>, asked: Asked, mut answer: oneshot::Receiver<Bytes>) -> Outcome {
+async fn hold(
+    merchant: Arc<Inner>,
+    id: ChallengeId,
+    asked: Asked,
+    mut answer: oneshot::Receiver<(Bytes, bool)>,
+) -> Outcome {
     let Some(answers) = &merchant.answers else { return Outcome::NotKept };
     let answer = loop {
         match tokio::time::timeout(merchant.settings.lease / 3, &mut answer).await {
@@ -216,6 +253,23 @@ async fn hold(merchant: Arc<Inner>, asked: Asked, mut answer: oneshot::Receiver<
         }
     };
     let mut outcome = Outcome::NotKept;
+    let answer = match answer {
+        Some((answer, false)) => Some(answer),
+        Some((answer, true)) => {
+            let now = merchant.now();
+            let request = *asked.key.as_bytes();
+            let keep_until = now.saturating_add(answers.ttl);
+            let named = Reservation { key: pointer(id), request, now, until: now, keep_until };
+            match step(&merchant, answers.store.reserve(named)).await {
+                Ok(()) => Some(answer),
+                Err(error) => {
+                    events::answers_failed("reserve", &error);
+                    None
+                }
+            }
+        }
+        None => None,
+    };
     if let Some(answer) = answer {
         let keep_until = merchant.now().saturating_add(answers.ttl);
         match step(&merchant, answers.store.keep(asked.key, answer, keep_until)).await {
@@ -267,8 +321,12 @@ async fn step<T>(merchant: &Inner, step: impl Future<Output = Result<T, StoreErr
 pub(crate) struct Keeper {
     key: AnswerKey,
     /// To the task that holds the reservation.
-    answer: Option<oneshot::Sender<Bytes>>,
+    answer: Option<oneshot::Sender<(Bytes, bool)>>,
     task: Option<JoinHandle<Outcome>>,
+    /// What it has said.
+    outcome: Outcome,
+    /// The answer is kept before the journal calls it delivered.
+    first: bool,
     recording: Option<Recording>,
     /// The length of the body, where it was declared.
     declared: Option<u64>,
@@ -318,8 +376,14 @@ impl Keeper {
     pub(crate) fn keep(&mut self) {
         if let (Some(recording), Some(task)) = (self.recording.take(), self.answer.take()) {
             // Nobody there: the runtime is shutting down.
-            let _ = task.send(recording.finish());
+            let _ = task.send((recording.finish(), self.first));
         }
+    }
+
+    /// The answer is whole, and not recorded as delivered yet.
+    pub(crate) fn keep_first(&mut self) {
+        self.first = true;
+        self.keep();
     }
 
     /// Holds the last frame back.
@@ -349,8 +413,8 @@ impl Keeper {
     /// Waits until the answer is kept, or cannot be.
     pub(crate) fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(task) = &mut self.task {
-            // A store that panics has kept nothing.
-            let _ = ready!(Pin::new(task).poll(cx));
+            // It may have panicked.
+            self.outcome = ready!(Pin::new(task).poll(cx)).unwrap_or(Outcome::Unknown);
             self.task = None;
         }
         Poll::Ready(())
@@ -361,12 +425,13 @@ impl Keeper {
     pub(super) async fn give_up(mut self: Box<Self>, merchant: &Inner) -> bool {
         self.complete = false;
         self.answer = None;
-        let Some(task) = self.task.take() else { return false };
-        match task.await {
-            Ok(Outcome::Kept) => true,
-            Ok(Outcome::NotKept) => false,
-            // It may have panicked.
-            Ok(Outcome::Unknown) | Err(_) => was_kept(merchant, self.key).await,
+        if let Some(task) = self.task.take() {
+            self.outcome = task.await.unwrap_or(Outcome::Unknown);
+        }
+        match self.outcome {
+            Outcome::Kept => true,
+            Outcome::NotKept => false,
+            Outcome::Unknown => was_kept(merchant, self.key).await,
         }
     }
 }

@@ -168,9 +168,11 @@ impl Drop for Delivery {
             let tasks = Arc::clone(&merchant);
             tasks.tasks.spawn_from_drop(async move {
                 let _in_flight = in_flight;
-                // A kept answer is one that can be had: were its delivery taken back, the same money would
-                // buy another one beside it, or be given back.
+                // A kept answer is one that can be had: were the money given back, or used again, somebody
+                // would have both. It may not have been recorded yet.
                 if give_up(&merchant, keeper).await {
+                    // Where the journal cannot be reached, the key finds its answer when the lease is over.
+                    until_heard(&merchant, "commit", || merchant.store.commit(lease, End::Delivered)).await;
                     return;
                 }
                 if keeps {
@@ -263,14 +265,22 @@ async fn end_taken_back(merchant: &Inner, info: &PaymentInfo, verdict: Verdict) 
 /// otherwise stay spent on an answer that nobody got. What was not committed is good again when its
 /// lease ends, so after some minutes there is nothing more to gain.
 async fn give_back(merchant: &Inner, lease: Lease) {
+    until_heard(merchant, "release", || merchant.store.release(lease, Release::Undelivered)).await;
+}
+
+/// Repeats a step until the journal has heard it, for some minutes.
+async fn until_heard<F>(merchant: &Inner, name: &'static str, step: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
     const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
     let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
-    while let Err(error) = release(merchant, lease).await {
-        // It was given back just before, or somebody has taken over: nothing is in their way.
+    while let Err(error) = store_step(merchant, step()).await {
+        // It was heard before, or somebody has taken over: nothing is in their way.
         if error.kind() == StoreErrorKind::LeaseLost {
             return;
         }
-        events::journal_failed("release", &error, None);
+        events::journal_failed(name, &error, None);
         match pauses.next() {
             Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
             _ => return,

@@ -77,30 +77,43 @@ pub(super) async fn deliver(
     );
     events::settled(&info, started.elapsed());
     let delivery = Delivery::new(Settled { merchant, lease, info, in_flight });
-    match &bound.asked {
-        None => Ok(delivery),
-        Some(asked) => keep_or_give_again(delivery, asked).await,
-    }
+    keep_or_give_again(delivery, bound.payment.id, bound.asked.as_deref()).await
 }
 
 /// Where the answer was kept and found nobody, it is delivered now. Otherwise it is reserved.
-async fn keep_or_give_again(mut delivery: Delivery, asked: &answers::Asked) -> Result<Delivery, NotServed> {
+async fn keep_or_give_again(
+    mut delivery: Delivery,
+    id: ChallengeId,
+    asked: Option<&answers::Asked>,
+) -> Result<Delivery, NotServed> {
     let Some((merchant, redelivery)) = delivery.merchant() else { return Ok(delivery) };
     if redelivery {
-        match answers::look_up(&merchant, asked).await {
-            Ok(Some(kept)) => {
-                // Dropping the delivery gives the lease back.
-                delivery.commit().await.map_err(|_| Refusal::new(RefusalKind::OutcomeUnknown))?;
-                delivery.info().into_iter().for_each(events::delivered);
-                delivery.end();
-                return Err(NotServed::Kept(kept));
+        let given = match asked {
+            Some(asked) => match answers::look_up(&merchant, asked).await {
+                Ok(Some(kept)) => Some(NotServed::Kept(kept)),
+                // One may be kept all the same: it must not be given later beside another one.
+                Err(refusal) if refusal.kind() == RefusalKind::Unavailable => return Err(refusal.into()),
+                Ok(None) | Err(_) => None,
+            },
+            None => None,
+        };
+        let given = match given {
+            None if answers::kept_under_another_key(&merchant, id, asked).await? => {
+                Some(Refusal::detailed(RefusalKind::AlreadyUsed, NOT_KEPT).into())
             }
-            // One may be kept all the same: it must not be given later beside another one.
-            Err(refusal) if refusal.kind() == RefusalKind::Unavailable => return Err(refusal.into()),
-            Ok(None) | Err(_) => {}
+            given => given,
+        };
+        if let Some(given) = given {
+            // Dropping the delivery gives the lease back.
+            delivery.commit().await.map_err(|_| Refusal::new(RefusalKind::OutcomeUnknown))?;
+            delivery.info().into_iter().for_each(events::delivered);
+            delivery.end();
+            return Err(given);
         }
     }
-    delivery.keep_with(answers::reserve(&merchant, asked).await);
+    if let Some(asked) = asked {
+        delivery.keep_with(answers::reserve(&merchant, id, asked).await);
+    }
     Ok(delivery)
 }
 

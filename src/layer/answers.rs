@@ -62,6 +62,7 @@ pub(super) struct Whole {
     trailers: Option<HeaderMap>,
     length: Option<u64>,
     ended: bool,
+    bodyless: bool,
     /// There is nothing more to ask the body for.
     complete: bool,
     /// It cannot be kept after all.
@@ -77,10 +78,16 @@ impl Whole {
         let (head, body) = response.into_parts();
         let (length, ended) = (body.size_hint().exact(), body.is_end_stream());
         let data = BytesMut::new();
+        let bodyless = bodyless || ended;
         (
-            Box::new(Self { head, data, trailers: None, length, ended, complete: bodyless || ended, too_long: false }),
+            Box::new(Self { head, data, trailers: None, length, ended, bodyless, complete: bodyless, too_long: false }),
             body,
         )
+    }
+
+    /// Nobody will ask for a body.
+    pub(super) fn is_bodyless(&self) -> bool {
+        self.bodyless
     }
 
     pub(super) fn into_answer(self: Box<Self>) -> Response<Box<Kept>> {
@@ -124,12 +131,12 @@ pub(super) fn poll_whole<B: Body>(
         }
         whole.complete |= body.is_end_stream();
     }
-    if !whole.too_long {
-        keeper.keep();
-        ready!(keeper.poll_kept(cx));
+    if whole.too_long {
+        *delivery.keeper() = None;
+        return Poll::Ready(Ok(()));
     }
-    *delivery.keeper() = None;
-    Poll::Ready(Ok(()))
+    keeper.keep_first();
+    keeper.poll_kept(cx).map(Ok)
 }
 
 /// What a body gives next.

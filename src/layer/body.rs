@@ -30,8 +30,8 @@ pin_project! {
         // The delivery is given up when this is dropped before anybody has asked for a frame.
         Paid { #[pin] body: B, delivery: Delivery },
         Own { data: Option<Bytes> },
-        // An earlier answer once more.
-        Kept { kept: Box<Kept> },
+        // An answer that was kept, now or earlier. One that could not be is given up as one that streams.
+        Kept { kept: Box<Kept>, delivery: Option<Delivery> },
     }
 }
 
@@ -45,7 +45,11 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn kept(kept: Box<Kept>) -> Self {
-        Self { kind: Kind::Kept { kept } }
+        Self { kind: Kind::Kept { kept, delivery: None } }
+    }
+
+    pub(super) fn kept_first(kept: Box<Kept>, delivery: Delivery) -> Self {
+        Self { kind: Kind::Kept { kept, delivery: Some(delivery) } }
     }
 
     pub(super) fn own(data: Bytes) -> Self {
@@ -74,7 +78,12 @@ where
                 }
                 frame
             }
-            KindProj::Kept { kept } => Poll::Ready(answers::next_kept(kept).map(Ok)),
+            KindProj::Kept { kept, delivery } => {
+                if let Some(mut delivery) = delivery.take() {
+                    delivery.end();
+                }
+                Poll::Ready(answers::next_kept(kept).map(Ok))
+            }
             KindProj::Own { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into())))),
         }
     }
@@ -83,7 +92,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Paid { body, delivery } => delivery.held_length().is_none() && body.is_end_stream(),
-            Kind::Kept { kept } => kept.ended,
+            Kind::Kept { kept, .. } => kept.ended,
             Kind::Own { data } => data.is_none(),
         }
     }
@@ -94,7 +103,7 @@ where
             Kind::Paid { body, delivery } => {
                 delivery.held_length().map_or_else(|| body.size_hint(), SizeHint::with_exact)
             }
-            Kind::Kept { kept } => answers::kept_hint(kept),
+            Kind::Kept { kept, .. } => answers::kept_hint(kept),
             Kind::Own { data } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
         }
     }

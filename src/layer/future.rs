@@ -293,8 +293,9 @@ where
                         return Poll::Ready(Ok(answer.map(ResponseBody::own)));
                     }
                     let step = delivery.commit();
+                    let end = if whole.is_bodyless() { End::DeliveredWhole } else { End::Delivered };
                     let (delivery, answer) = (Some(delivery), Some(Leaving::Kept(whole.into_answer())));
-                    State::Journal { step, delivery, answer, end: End::DeliveredWhole, route: Arc::clone(route) }
+                    State::Journal { step, delivery, answer, end, route: Arc::clone(route) }
                 }
                 StateProj::Journal { step, delivery, answer, end, route } => {
                     let recorded = ready!(step.as_mut().poll(cx));
@@ -514,6 +515,9 @@ fn finish<B: Body>(
     let mut response = match answer {
         Leaving::Kept(response) => {
             delivery.info().into_iter().for_each(events::delivered);
+            if matches!(end, End::Delivered) {
+                return response.map(|kept| ResponseBody::kept_first(kept, delivery));
+            }
             delivery.end();
             return response.map(ResponseBody::kept);
         }

@@ -22,7 +22,6 @@ impl AnswerKey {
         Self(hash.finalize().into())
     }
 
-    #[cfg(feature = "conformance")]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

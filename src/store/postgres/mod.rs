@@ -71,7 +71,7 @@ struct Inner {
 
 impl PostgresNonceStore {
     /// Connects to the server at `postgres://user:password@host:port/database`, with the settings of
-    /// [`options`](Self::options).
+    /// [`builder`](Self::builder).
     ///
     /// The parameters of libpq that say how to connect may follow, such as `?sslmode=verify-full`; what is missing
     /// is taken from the environment (`PGPASSWORD` and the like).
@@ -83,7 +83,7 @@ impl PostgresNonceStore {
         Self::builder().connect(url).await
     }
 
-    /// Uses connections of somebody else's pool, with the settings of [`options`](Self::options).
+    /// Uses connections of somebody else's pool, with the settings of [`builder`](Self::builder).
     ///
     /// How long a step waits for a connection is up to the pool, five seconds at most; set
     /// [`acquire_timeout`](sqlx::postgres::PgPoolOptions::acquire_timeout) below that. Without
