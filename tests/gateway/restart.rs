@@ -161,7 +161,8 @@ async fn until_free(server: &Server, path: &str, credential: &HeaderValue) -> An
 #[tokio::test]
 async fn who_is_killed_between_charge_and_answer_charges_once_and_delivers_once() {
     let stripe = StripeStandIn::start().await;
-    stripe.set_delay(Duration::from_millis(500));
+    // Long enough to be killed in, also on a busy machine.
+    stripe.set_delay(Duration::from_secs(3));
     let (upstream, asked) = unreliable().await;
     let toml = format!(
         "listen = \"127.0.0.1:0\"\nlease_secs = 1\n[upstream]\nurl = \"{upstream}\"\n[rails.stripe]\nnetwork_id = \"profile_test_1\"\nbase_url = \"{}\"\n[[routes]]\npath = \"/{{*path}}\"\nprice = \"0.50\"\n",
