@@ -162,8 +162,11 @@ async fn until_free(server: &Server, path: &str, credential: &HeaderValue) -> An
 async fn who_is_killed_between_charge_and_answer_charges_once_and_delivers_once() {
     let stripe = StripeStandIn::start().await;
     // Long enough to be killed in, also on a busy machine.
-    stripe.set_delay(Duration::from_secs(3));
-    let (upstream, asked) = unreliable().await;
+    let slow = any(|| async {
+        sleep(Duration::from_secs(2)).await;
+        "answer"
+    });
+    let upstream = format!("http://{}", upstream(Router::new().fallback(slow)).await);
     let toml = format!(
         "listen = \"127.0.0.1:0\"\nlease_secs = 1\n[upstream]\nurl = \"{upstream}\"\n[rails.stripe]\nnetwork_id = \"profile_test_1\"\nbase_url = \"{}\"\n[[routes]]\npath = \"/{{*path}}\"\nprice = \"0.50\"\n",
         stripe.base_url()
@@ -174,14 +177,14 @@ async fn who_is_killed_between_charge_and_answer_charges_once_and_delivers_once(
         let gateway = Gateway::configured(folder, &toml, &variables).await;
         let server = gateway.client();
         let asked_for = server.get("/a").await;
-        let token = json!({"spt": format!("spt_slow{turn}")});
+        let token = json!({"spt": format!("spt_ok{turn}")});
         let credential = pay_with(&challenge(&asked_for.headers), None, &token);
         let paying = {
             let (server, credential) = (server.clone(), credential.clone());
             // The connection breaks.
             tokio::spawn(async move { server.get_paid("/a", &credential).await })
         };
-        // Stripe has been asked, and answers later.
+        // Stripe has taken the money, and the upstream answers later.
         let deadline = Instant::now() + PATIENCE;
         while stripe.creations().len() <= turn {
             assert!(Instant::now() < deadline);
@@ -195,7 +198,7 @@ async fn who_is_killed_between_charge_and_answer_charges_once_and_delivers_once(
         assert_eq!(delivered.status, 200, "{delivered:?}");
         assert_eq!(server.get_paid("/a", &credential).await.status, 403);
         let charges = stripe.charges();
-        assert_eq!((charges.len(), asked.load(Ordering::SeqCst)), (turn + 1, turn + 1));
+        assert_eq!(charges.len(), turn + 1);
         assert_eq!(delivered.receipt().reference, charges[turn].payment_intent);
         (_, folder) = gateway.kill().await;
     }
