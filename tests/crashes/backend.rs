@@ -80,7 +80,7 @@ impl Backend {
     }
 }
 
-/// How much there is to do, unless the environment says otherwise.
+/// How much there is to do, unless the environment wants more.
 pub fn how_many(variable: &str, normally: u32) -> u32 {
     match env::var(variable) {
         Ok(number) => number.parse().unwrap_or_else(|_| panic!("{variable} is no number: {number:?}")),

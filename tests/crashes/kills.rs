@@ -8,8 +8,8 @@ use crate::{
     crowd::{Crowd, a_while},
 };
 
-const KILLS: u32 = 200;
-const PAYMENTS: u32 = 5000;
+const KILLS: u32 = 20;
+const PAYMENTS: u32 = 300;
 
 async fn kill_again_and_again(backend: &Backend) {
     let kills = how_many("CRASH_KILLS", KILLS);
@@ -29,7 +29,7 @@ async fn kill_again_and_again(backend: &Backend) {
 
 #[tokio::test]
 async fn without_kills_every_charge_is_delivered() {
-    let crowd = Crowd::gather(&Backend::Memory, 1, 300).await;
+    let crowd = Crowd::gather(&Backend::Memory, 1, PAYMENTS).await;
     let books = crowd.settle_up(Trouble::None, "no kills").await;
     assert_eq!((books.charges, books.delivered, books.broken), (books.payments, books.payments, 0), "{books}");
 }

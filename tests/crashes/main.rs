@@ -1,7 +1,7 @@
 //! Gateways that are killed while people pay, and several gateways on one journal: afterwards the books of
 //! the merchant, of Stripe's stand-in and of the clients say the same.
 //!
-//! `CRASH_KILLS=20 CRASH_PAYMENTS=300` makes it short, for every store; `-- --nocapture` shows the books, and with
+//! `CRASH_KILLS` and `CRASH_PAYMENTS` make it longer, for every store; `-- --nocapture` shows the books, and with
 //! `CRASH_LOG=debug` also what the gateways said before they ended.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

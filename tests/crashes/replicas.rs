@@ -8,7 +8,7 @@ use crate::{
 
 const GATEWAYS: u32 = 3;
 const PAYMENTS: u32 = 100;
-const CRASHES: u32 = 20;
+const CRASHES: u32 = 6;
 
 async fn all_well(backend: &Backend) {
     let crowd = Crowd::gather(backend, GATEWAYS, PAYMENTS).await;
