@@ -54,7 +54,7 @@ fn spawn<T: 'static>(store: &Store, step: impl FnOnce(&MemoryNonceStore) -> T + 
 fn lease(claimed: Result<Claimed, StoreError>) -> Option<Lease> {
     match claimed.unwrap() {
         Claimed::Won { lease, .. } | Claimed::Settled { lease, .. } => Some(lease),
-        Claimed::Busy | Claimed::Spent(_) | Claimed::OtherProof => None,
+        Claimed::Busy | Claimed::Refunding | Claimed::Spent(_) | Claimed::OtherProof => None,
     }
 }
 
@@ -139,7 +139,10 @@ fn of_two_deliveries_one_commits() {
         let slow = lease(store.claim_now(&claim(1, 1, 0))).unwrap();
         store.settle_now(slow, &settlement()).unwrap();
         let other = spawn(&store, |store| match store.claim_now(&claim(1, 1, LEASE)).unwrap() {
-            Claimed::Settled { lease, .. } => store.commit_now(lease, End::Refunded).is_ok(),
+            Claimed::Settled { lease, .. } => {
+                store.refund_now(lease, RefundReason::Requested).unwrap();
+                store.commit_now(lease, End::Refunded).is_ok()
+            }
             Claimed::Spent(End::Delivered) => false,
             other => panic!("{other:?}"),
         });
@@ -174,5 +177,20 @@ fn a_full_store_is_not_overfilled() {
         let mine = store.claim_now(&claim(3, 3, KEEP)).is_ok();
         assert!(mine != other.join().unwrap());
         assert_eq!(store.len(), 1);
+    });
+}
+
+#[test]
+fn of_a_claim_and_two_takes_one_wins() {
+    let take = || Take { id: id(1), now: at(LEASE), lease_until: at(2 * LEASE), asked_for: true };
+    let took = |taken: Result<Taken, StoreError>| matches!(taken, Ok(Taken::Won { .. }));
+    model(8, move |store| {
+        let lost = lease(store.claim_now(&claim(1, 1, 0))).unwrap();
+        let other = spawn(&store, move |store| took(store.take_now(take())));
+        let payer = spawn(&store, |store| lease(store.claim_now(&claim(1, 1, LEASE))).is_some());
+        let mine = took(store.take_now(take()));
+        let won = [mine, other.join().unwrap(), payer.join().unwrap()].into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1);
+        assert_eq!(kind(store.settle_now(lost, &settlement())), StoreErrorKind::LeaseLost);
     });
 }
