@@ -1,7 +1,7 @@
 //! Settling after the handler: the payment is made sure of, the handler works, and only for an answer that
 //! can be delivered the money is taken, before any of it leaves.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc};
 
 use tracing::Instrument as _;
 
@@ -10,6 +10,7 @@ use super::{
     bind::Bound,
     events,
     gate::{Gate, deliver, keeping, store_step},
+    repeat,
     tasks::{Detached, InFlight, within},
 };
 use crate::{
@@ -222,14 +223,8 @@ impl Parts {
     /// The same, more than once. What cannot be given up ends with its lease, and the same credential then
     /// finds what was authorised.
     async fn call_off(self: Box<Self>) {
-        const PAUSES: [u64; 4] = [50, 250, 1000, 5000];
-        let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
-        while let Err(error) = self.try_call_off().await {
-            match pauses.next() {
-                Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
-                _ => return,
-            }
-        }
+        // What has failed was logged where it happened.
+        let _ = repeat::insist(repeat::PATIENT, |_| {}, || self.try_call_off()).await;
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     bind::Bound,
     events,
     kept::{Kept, Recording, TooLong},
+    repeat,
     tasks::within,
 };
 use crate::{
@@ -295,8 +296,7 @@ enum Outcome {
 /// Whether an answer was kept although the store did not say so.
 async fn was_kept(merchant: &Inner, key: AnswerKey) -> bool {
     let Some(answers) = &merchant.answers else { return false };
-    const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
-    let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
+    let mut pauses = repeat::LONG.iter().copied().map(Duration::from_millis);
     loop {
         let error = match step(merchant, answers.store.look_up(key, merchant.now())).await {
             Ok(row) => return row.is_some_and(|row| row.answer.is_some()),

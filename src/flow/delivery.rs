@@ -1,7 +1,7 @@
 //! Delivery: what becomes of settled money while the handler works and its answer leaves.
 
 use std::{
-    future::{Future, ready},
+    future::{Future, poll_fn, ready},
     pin::Pin,
     sync::Arc,
     task::Context,
@@ -18,7 +18,8 @@ use super::{
     events,
     gate::{Settled, renew, store_step},
     refund::{self, Owed, let_go},
-    tasks::within,
+    repeat,
+    tasks::{Detached, within},
 };
 use crate::{
     refund::{ProviderCall, Verdict},
@@ -131,18 +132,14 @@ impl Delivery {
         // From here on it does not depend on anybody who waits for the answer.
         let Some(settled) = self.settled.take() else { return Box::pin(ready(Ok(None))) };
         self.end();
-        let work = async move {
+        let mut work = Detached::new(async move {
             give_up(&settled.merchant, keeper).await;
             end_by(settled, verdict).await
-        };
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Box::pin(async move { Ok(Some(work.await)) });
-        }
-        let mut task = merchant.tasks.spawn(work);
+        });
         Box::pin(async move {
+            let ended = within(REFUND_PATIENCE, poll_fn(|cx| work.poll(cx, &merchant.tasks))).await;
             // A rail that panics or takes its time: the journal says that the money is to be given back.
-            let outcome = within(REFUND_PATIENCE, &mut task).await;
-            Ok(Some(outcome.and_then(Result::ok).unwrap_or(PaymentOutcome::RefundPending)))
+            Ok(Some(ended.flatten().unwrap_or(PaymentOutcome::RefundPending)))
         })
     }
 
@@ -196,12 +193,9 @@ async fn give_up(merchant: &Inner, keeper: Option<Box<Keeper>>) -> bool {
     }
 }
 
-async fn release(merchant: &Inner, lease: Lease) -> Result<(), StoreError> {
-    store_step(merchant, merchant.store.release(lease, Release::Undelivered)).await
-}
-
 async fn undelivered(merchant: &Inner, lease: Lease) -> Result<(), StoreError> {
-    release(merchant, lease).await.inspect_err(|error| events::journal_failed("release", error, None))
+    let released = store_step(merchant, merchant.store.release(lease, Release::Undelivered)).await;
+    released.inspect_err(|error| events::journal_failed("release", error, None))
 }
 
 /// Does what the rules say with money behind a failed answer. Where the journal cannot follow, the money
@@ -273,17 +267,12 @@ async fn until_heard<F>(merchant: &Inner, name: &'static str, step: impl Fn() ->
 where
     F: Future<Output = Result<(), StoreError>>,
 {
-    const PAUSES: [u64; 8] = [50, 250, 1000, 5000, 15_000, 30_000, 60_000, 60_000];
-    let mut pauses = PAUSES.into_iter().map(Duration::from_millis);
-    while let Err(error) = store_step(merchant, step()).await {
-        // It was heard before, or somebody has taken over: nothing is in their way.
-        if error.kind() == StoreErrorKind::LeaseLost {
-            return;
+    let failed = |error: &StoreError| {
+        // Otherwise it was heard before, or somebody has taken over: nothing is in their way.
+        if error.kind() != StoreErrorKind::LeaseLost {
+            events::journal_failed(name, error, None);
         }
-        events::journal_failed(name, &error, None);
-        match pauses.next() {
-            Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
-            _ => return,
-        }
-    }
+    };
+    // What is not heard by then ends with its lease.
+    let _ = repeat::insist(repeat::LONG, failed, || store_step(merchant, step())).await;
 }

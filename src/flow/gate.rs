@@ -5,7 +5,6 @@ use std::{
     io::Write as _,
     pin::{Pin, pin},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     after::{Money, Pending},
     answers,
     bind::{Bound, too_late},
-    events,
+    events, repeat,
     tasks::{InFlight, within},
 };
 use crate::{
@@ -307,16 +306,10 @@ impl<'a> Gate<'a> {
     /// Records the settlement. The money has moved: this is tried more than once, and when it fails the
     /// outcome stays unknown to the journal, so that the same credential finds its way back here.
     async fn journal(&self, lease: Lease, settlement: &Settlement) -> Result<(), Refusal> {
-        const PAUSES: [Duration; 3] =
-            [Duration::from_millis(50), Duration::from_millis(250), Duration::from_millis(1000)];
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let Err(error) = self.store(self.merchant.store.settle(lease, settlement)).await else { return Ok(()) };
-            events::journal_failed("settle", &error, Some(&settlement.reference));
-            match pauses.next() {
-                Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
-                _ => break,
-            }
+        let failed = |error: &StoreError| events::journal_failed("settle", error, Some(&settlement.reference));
+        let step = || self.store(self.merchant.store.settle(lease, settlement));
+        if repeat::insist(repeat::SETTLED, failed, step).await.is_ok() {
+            return Ok(());
         }
         let _ = self.release(lease, Release::Unknown).await;
         Err(Refusal::new(RefusalKind::OutcomeUnknown))

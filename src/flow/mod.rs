@@ -18,6 +18,7 @@ mod offer;
 mod outcome;
 mod refund;
 mod refusal;
+mod repeat;
 mod scope;
 mod sweep;
 mod tasks;

@@ -5,6 +5,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use super::{
     Inner, Merchant, PaymentOutcome, events,
     gate::{keeping, store_step},
+    repeat,
     tasks::within,
     unfulfilled::Record,
 };
@@ -161,16 +162,8 @@ pub(super) async fn insist<F>(merchant: &Inner, name: &'static str, step: impl F
 where
     F: Future<Output = Result<(), StoreError>>,
 {
-    const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-    let mut pauses = PAUSES.into_iter();
-    loop {
-        let Err(error) = store_step(merchant, step()).await else { return Ok(()) };
-        events::journal_failed(name, &error, None);
-        match pauses.next() {
-            Some(pause) if error.kind() == StoreErrorKind::Unavailable => tokio::time::sleep(pause).await,
-            _ => return Err(error),
-        }
-    }
+    let failed = |error: &StoreError| events::journal_failed(name, error, None);
+    repeat::insist(repeat::QUICK, failed, || store_step(merchant, step())).await
 }
 
 /// The same for a step that gives the lease up. Where it is lost there is nothing to give up any more: an
