@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A module of the crate, and those that it may use. `clock`, `key` and `trace` are for everybody.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("protocol", &[]),
     ("clock", &["protocol"]),
     ("key", &["protocol"]),
@@ -15,11 +15,13 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("pricing", &["protocol"]),
     ("method", &["protocol"]),
     ("store", &["protocol"]),
+    ("receipt", &["protocol", "store"]),
     ("refund", &["protocol", "method", "store"]),
-    ("flow", &["protocol", "pricing", "method", "store", "refund"]),
-    ("layer", &["protocol", "pricing", "method", "store", "refund", "flow"]),
-    ("conformance", &["protocol", "method", "store"]),
-    ("lib", &["protocol", "pricing", "method", "store", "refund", "flow", "layer"]),
+    ("flow", &["protocol", "pricing", "method", "store", "receipt", "refund"]),
+    ("layer", &["protocol", "pricing", "method", "store", "receipt", "refund", "flow"]),
+    ("ledger", &["protocol", "store", "receipt"]),
+    ("conformance", &["protocol", "method", "store", "receipt"]),
+    ("lib", &["protocol", "pricing", "method", "store", "receipt", "refund", "flow", "layer", "ledger"]),
 ];
 
 /// What the root re-exports, and from where.

@@ -17,6 +17,7 @@ mod money;
 mod problem;
 mod receipt;
 mod settlement;
+mod signed_receipt;
 mod time;
 
 pub(crate) use self::auth_params::push_quoted;
@@ -32,5 +33,6 @@ pub use self::{
     problem::{Problem, ProblemType},
     receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptError},
     settlement::{Payer, Settlement},
+    signed_receipt::{InvalidReceiptId, ReceiptId, Visibility},
     time::{InvalidTimestamp, Timestamp},
 };

@@ -10,8 +10,10 @@ mod entry;
 mod error;
 mod memory;
 mod memory_answers;
+mod memory_receipts;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod receipts;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
@@ -37,6 +39,8 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     memory::MemoryNonceStore,
     memory_answers::MemoryAnswerStore,
+    memory_receipts::MemoryReceiptStore,
+    receipts::{Listed, NameTotal, OutcomeRow, PublicPage, ReceiptRow, ReceiptStore, Totals},
 };
 use crate::protocol::{ChallengeId, Settlement, Timestamp};
 
