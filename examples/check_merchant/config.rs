@@ -8,6 +8,7 @@
 //! | `CHALLENGE_TTL_SECS` | life of a challenge | 300 |
 //! | `STORE` | where payments and stored answers are: `memory`, `sqlite:PATH` (made when absent), `postgres://...`, `redis://...` | `memory` |
 //! | `STRIPE_KEY`, `STRIPE_NETWORK_ID`, `STRIPE_BASE` | key, profile, API base | no Stripe; Stripe's own base |
+//! | `RECEIPT_KEY` | path of a PKCS#8 PEM with the Ed25519 key of signed receipts | no signed receipts |
 //! | `RUST_LOG` | what is logged | errors |
 
 use std::{env, fmt, time::Duration};
@@ -15,8 +16,10 @@ use std::{env, fmt, time::Duration};
 use tower_mpp::{
     KeyRing,
     method::stripe::{Stripe, StripeConfigError},
+    receipt::Ed25519Signer,
 };
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use zeroize::Zeroizing;
 
 use crate::common::journal::Location;
 
@@ -25,15 +28,14 @@ const JOURNAL_CAPACITY: usize = 10_000_000;
 
 const TEST_KEY: &str = "check_merchant: a test key that everybody knows";
 
-/// Variables of rails and receipts that are not there yet. Who sets one expects something of it.
-const NOT_YET: [(&str, &str); 7] = [
+/// Variables of rails that are not there yet. Who sets one expects something of it.
+const NOT_YET: [(&str, &str); 6] = [
     ("FACILITATOR_URL", "x402"),
     ("PAY_TO", "x402"),
     ("USDC", "x402"),
     ("NETWORK", "x402"),
     ("TEMPO_RPC", "Tempo"),
     ("TEMPO_CHAIN_ID", "Tempo"),
-    ("RECEIPT_KEY", "signed receipts"),
 ];
 
 pub(crate) struct Config {
@@ -45,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) challenge_ttl: Duration,
     pub(crate) store: Location,
     pub(crate) stripe: Option<Stripe>,
+    pub(crate) receipt_signer: Option<Ed25519Signer>,
     pub(crate) log: EnvFilter,
 }
 
@@ -84,6 +87,7 @@ impl Config {
             challenge_ttl: Duration::from_secs(parsed("CHALLENGE_TTL_SECS", "a number of seconds")?.unwrap_or(300)),
             store: store()?,
             stripe: stripe()?,
+            receipt_signer: receipt_signer()?,
             log: log()?,
         })
     }
@@ -137,6 +141,15 @@ fn stripe_problem(error: &StripeConfigError) -> Problem {
         Some(("base_url", problem)) => Problem::new("STRIPE_BASE", problem),
         _ => Problem::new("STRIPE_KEY", error),
     }
+}
+
+fn receipt_signer() -> Result<Option<Ed25519Signer>, Problem> {
+    const VARIABLE: &str = "RECEIPT_KEY";
+    let Some(path) = text(VARIABLE)? else { return Ok(None) };
+    let pem = std::fs::read_to_string(&path).map(Zeroizing::new);
+    let pem = pem.map_err(|error| Problem::new(VARIABLE, format!("{path} cannot be read: {error}")))?;
+    let signer = Ed25519Signer::from_pkcs8_pem("check-merchant", &pem);
+    signer.map(Some).map_err(|error| Problem::new(VARIABLE, format!("{path}: {error}")))
 }
 
 fn log() -> Result<EnvFilter, Problem> {

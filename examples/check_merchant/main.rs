@@ -17,7 +17,7 @@ mod routes;
 use std::{error::Error, io::Write as _, net::Ipv4Addr, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
-use tower_mpp::{ConfigError, Merchant};
+use tower_mpp::{ConfigError, Merchant, protocol::Visibility, receipt::Receipts};
 
 use crate::{
     common::serve::{Leftover, Limits, serve, shutdown_signal},
@@ -57,8 +57,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
         merchant = merchant.method(stripe);
     }
     let journal = config.store.open().await.map_err(|error| Problem::new("STORE", error))?;
-    let merchant = merchant.nonce_store(journal.payments).answer_store(journal.answers).build().map_err(named)?;
-    let app = routes::app(&merchant, demo)?;
+    let receipts = match config.receipt_signer {
+        Some(signer) => {
+            let no_ledger = || Problem::new("RECEIPT_KEY", "Redis keeps no receipts: unset it, or choose another STORE");
+            let ledger = journal.ledger.ok_or_else(no_ledger)?;
+            let builder = Receipts::builder(format!("http://{address}"), signer);
+            Some(builder.store(ledger).visibility(Visibility::PublicFull).build()?)
+        }
+        None => None,
+    };
+    let mut merchant = merchant.nonce_store(journal.payments).answer_store(journal.answers);
+    if let Some(receipts) = &receipts {
+        merchant = merchant.receipts(receipts.clone());
+    }
+    let merchant = merchant.build().map_err(named)?;
+    let app = routes::app(&merchant, demo, receipts)?;
     if config.test_key {
         eprintln!(
             "check_merchant: warning: MPP_SECRET_KEY is not set: challenges are signed with a key that is public"

@@ -34,9 +34,11 @@ use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Deserializer, Serialize};
 use tower_mpp::{
     Merchant, PaymentInfo, PaymentLayer, Price,
+    ledger::Ledger,
     method::{PaymentContext, PaymentMethod as _},
     pricing::{self, Prices, Refused},
     protocol::MethodId,
+    receipt::{Attribution, Receipts},
 };
 
 use crate::demo::{Demo, SettleDelay};
@@ -52,7 +54,11 @@ struct Shop {
     runs: Arc<BTreeMap<&'static str, AtomicU64>>,
 }
 
-pub(crate) fn app(merchant: &Merchant, demo: Arc<Demo>) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn app(
+    merchant: &Merchant,
+    demo: Arc<Demo>,
+    receipts: Option<Receipts>,
+) -> Result<Router, Box<dyn Error>> {
     let on_demo = |usd| Price::usd(usd).map(|price| Prices::only(demo.method().clone(), price));
     let (cheap, dear) = (on_demo("0.50")?, on_demo("1.50")?);
     let by_model = pricing::with_body(move |_, body| match model(body).as_deref() {
@@ -80,6 +86,13 @@ pub(crate) fn app(merchant: &Merchant, demo: Arc<Demo>) -> Result<Router, Box<dy
         .route("/settlements", get(settlements));
     if merchant.methods().any(|method| *method == MethodId::STRIPE) {
         router = router.route("/stripe", any(merchant.charge(Prices::only(MethodId::STRIPE, half_dollar))?));
+    }
+    if let Some(receipts) = receipts {
+        let keys = receipts.keys_path();
+        let ledger = Ledger::new(receipts);
+        for path in ["/v1/receipts/{id}", "/r/{id}", keys.as_str()] {
+            router = router.route_service(path, ledger.clone());
+        }
     }
     let runs = NAMES.into_iter().map(|name| (name, AtomicU64::new(0))).collect();
     Ok(router.with_state(Shop { demo, runs: Arc::new(runs) }))
@@ -191,6 +204,7 @@ async fn watch(
     State(shop): State<Shop>,
     route: MatchedPath,
     Extension(wishes): Extension<Wishes>,
+    attribution: Option<Extension<Attribution>>,
     payment: PaymentInfo,
 ) -> Response {
     #[derive(Serialize)]
@@ -211,6 +225,10 @@ async fn watch(
             event
         }
     });
+    if attribution.is_some() {
+        // Where receipts are signed, the layer closes the stream with one.
+        return Sse::new(ticks).into_response();
+    }
     let receipt = stream::once(async move { Event::default().event("payment-receipt").json_data(payment.receipt()) });
     Sse::new(ticks.chain(receipt)).into_response()
 }

@@ -3,12 +3,16 @@
 use std::{fmt, fs, io, path::PathBuf, sync::Arc};
 
 use tower_mpp::store::{
-    AnswerStore, MemoryAnswerStore, MemoryNonceStore, NonceStore, PostgresNonceStore, RedisNonceStore, SqliteNonceStore,
+    AnswerStore, MemoryAnswerStore, MemoryNonceStore, MemoryReceiptStore, NonceStore, PostgresNonceStore, ReceiptStore,
+    RedisNonceStore, SqliteNonceStore,
 };
 use zeroize::Zeroizing;
 
 /// What the answers in memory may take.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many receipts are kept in memory.
+const RECEIPTS: usize = 100_000;
 
 /// How many payments are remembered in memory unless something else is said.
 pub(crate) const CAPACITY: usize = 1_000_000;
@@ -29,10 +33,12 @@ pub(crate) enum Location {
 /// and after the path.
 pub(crate) struct Url(Zeroizing<String>);
 
-/// The journal of a merchant and the answers that it keeps.
+/// The journal of a merchant, the answers that it keeps, and its signed receipts.
 pub(crate) struct Journal {
     pub(crate) payments: Arc<dyn NonceStore>,
     pub(crate) answers: Arc<dyn AnswerStore>,
+    /// `None` where this kind of store keeps no receipts.
+    pub(crate) ledger: Option<Arc<dyn ReceiptStore>>,
 }
 
 /// A journal cannot be used. One line, without a password.
@@ -105,13 +111,14 @@ impl Location {
             Self::Memory { capacity } => Journal::in_memory(*capacity),
             Self::Sqlite(path) => {
                 make_private(path).map_err(|error| unusable(&error))?;
-                Journal::both(SqliteNonceStore::open(path).await.map_err(|error| unusable(&error))?)
+                Journal::with_ledger(SqliteNonceStore::open(path).await.map_err(|error| unusable(&error))?)
             }
             Self::Postgres(url) => {
-                Journal::both(PostgresNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?)
+                Journal::with_ledger(PostgresNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?)
             }
             Self::Redis(url) => {
-                Journal::both(RedisNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?)
+                let store = RedisNonceStore::connect(&url.0).await.map_err(|error| unusable(&error))?;
+                Journal { payments: Arc::new(store.clone()), answers: Arc::new(store), ledger: None }
             }
         })
     }
@@ -134,12 +141,14 @@ impl Journal {
         Self {
             payments: Arc::new(MemoryNonceStore::single_process(capacity)),
             answers: Arc::new(MemoryAnswerStore::new(ANSWER_BYTES)),
+            ledger: Some(Arc::new(MemoryReceiptStore::new(RECEIPTS))),
         }
     }
 
-    /// One store for both.
-    fn both(store: impl NonceStore + AnswerStore + Clone) -> Self {
-        Self { payments: Arc::new(store.clone()), answers: Arc::new(store) }
+    /// One store for everything.
+    fn with_ledger(store: impl NonceStore + AnswerStore + ReceiptStore + Clone) -> Self {
+        let ledger = Some(Arc::new(store.clone()) as _);
+        Self { payments: Arc::new(store.clone()), answers: Arc::new(store), ledger }
     }
 }
 

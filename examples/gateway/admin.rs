@@ -51,7 +51,7 @@ impl Token {
         Self(Sha256::digest(token).into())
     }
 
-    fn is_in(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
         let Some((scheme, token)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };

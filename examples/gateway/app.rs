@@ -12,7 +12,7 @@ use axum::{
 };
 use http::Method;
 use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
-use tower_mpp::{KeyRing, Merchant, PaymentLayer, method::Sandbox};
+use tower_mpp::{KeyRing, Merchant, PaymentLayer, ReceiptHeader, ledger::Ledger, method::Sandbox};
 use zeroize::Zeroizing;
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
     config::ConfigError,
     paths, pricing,
     problem::Problem,
+    receipts::{Issuing, ReceiptSettings},
     routes::{self, Pricing, Route},
     settings::Settings,
     upstream::{self, Upstream},
@@ -39,13 +40,15 @@ pub(crate) struct Opened {
     pub(crate) journal: Journal,
     /// The operator's token.
     pub(crate) admin: Option<Zeroizing<String>>,
+    pub(crate) receipts: Option<Issuing>,
 }
 
 /// Builds the gateway. Whatever can be wrong is found here.
 pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std::error::Error>> {
-    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, refunds, .. } = settings;
+    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, refunds, receipts: receipts_settings, .. } = settings;
     let Settings { journal: location, sandbox, stripe, upstream, routes, .. } = settings;
-    let Opened { keys, journal, admin } = opened;
+    let Opened { keys, journal, admin, receipts } = opened;
+    let ledger_paths = receipts_settings.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
     let test_mode = sandbox || stripe.as_ref().is_some_and(tower_mpp::method::PaymentMethod::is_test);
     let mut builder = Merchant::builder(realm.as_str(), keys)
         .test_mode(test_mode)
@@ -65,19 +68,34 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
     if sandbox {
         builder = builder.method(Sandbox::new());
     }
+    if let Some(issuing) = &receipts {
+        builder = builder.receipts(issuing.receipts.clone());
+    }
     let merchant = builder.build()?;
 
     let upstream = Arc::new(Upstream::new(upstream)?);
     let mut router = Router::new();
-    if let Some(token) = admin {
+    let operator = admin.as_deref().map(|token| Token::new(token));
+    if let Some(token) = operator {
         let operated = Operated { merchant: merchant.clone(), payments: journal.payments, store: location.kind() };
         // As one service, so that no pattern of the configuration gets what it does not know.
-        router = router.nest_service(routes::ADMIN, admin::router(operated, Token::new(&token)));
+        router = router.nest_service(routes::ADMIN, admin::router(operated, token));
     }
     let mut router = router.route(routes::HEALTH, get(|| async { axum::Json(serde_json::json!({"ok": true})) }));
+    let header = receipts.as_ref().map(|issuing| issuing.header);
+    if let Some(Issuing { receipts, title, .. }) = receipts {
+        // The operator owns every receipt.
+        let mut ledger = Ledger::new(receipts).title(title);
+        if let Some(token) = operator {
+            ledger = ledger.owner(move |head| token.is_in(&head.headers));
+        }
+        for path in ledger_paths {
+            router = router.route_service(&path, ledger.clone());
+        }
+    }
     for route in routes {
         let path = route.path.clone();
-        router = router.route(&path, serve(&merchant, route, Arc::clone(&upstream))?);
+        router = router.route(&path, serve(&merchant, route, header, Arc::clone(&upstream))?);
     }
     let mut router = router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
@@ -96,7 +114,12 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
 }
 
 /// A route: its size limit, then its price, then the upstream.
-fn serve(merchant: &Merchant, route: Route, upstream: Arc<Upstream>) -> Result<MethodRouter, ConfigError> {
+fn serve(
+    merchant: &Merchant,
+    route: Route,
+    header: Option<ReceiptHeader>,
+    upstream: Arc<Upstream>,
+) -> Result<MethodRouter, ConfigError> {
     let limit = route.body_limit;
     let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
     let handler = on(filter(&route), move |mut request: Request| {
@@ -106,9 +129,13 @@ fn serve(merchant: &Merchant, route: Route, upstream: Arc<Upstream>) -> Result<M
         }
         async move { upstream.answer(request, limit).await }
     });
-    let priced = match charge(merchant, &route)? {
-        Some(charge) => handler.route_layer(charge),
-        None => handler,
+    let priced = match (charge(merchant, &route)?, header) {
+        (Some(charge), None) => handler.route_layer(charge),
+        (Some(charge), Some(header)) => {
+            let wrong = |error| ConfigError::new("receipts.header", error);
+            handler.route_layer(charge.receipt_header(header).map_err(wrong)?)
+        }
+        (None, _) => handler,
     };
     // Before anything is paid for, or read.
     Ok(priced.route_layer(middleware::from_fn(move |request, next| refuse_large(limit, request, next))))

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use tower_mpp::{protocol::Visibility, receipt::PayloadCapture};
 
 /// The configuration cannot be used. One line: where it stands, what is wrong, what to do.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct File {
     pub(super) store: Option<Store>,
     pub(super) refunds: Option<Refunds>,
     pub(super) admin: Option<Admin>,
+    pub(super) receipts: Option<Receipts>,
     pub(super) upstream: Option<Upstream>,
     #[serde(default)]
     pub(super) rails: Rails,
@@ -113,6 +115,35 @@ pub(super) struct Refunds {
 pub(super) struct Admin {
     pub(super) token_env: Option<String>,
     pub(super) token_file: Option<PathBuf>,
+}
+
+/// Signed receipts and the ledger.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receipts {
+    pub(super) base_url: Option<String>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) key_id: Option<String>,
+    pub(super) previous_keys: Option<PathBuf>,
+    pub(super) name: Option<String>,
+    pub(super) title: Option<String>,
+    pub(super) visibility: Option<Visibility>,
+    pub(super) capture: Option<PayloadCapture>,
+    pub(super) encryption_key: Option<String>,
+    pub(super) environment: Option<String>,
+    pub(super) header: Option<ReceiptForm>,
+    pub(super) ledger: Option<PathBuf>,
+    pub(super) ledger_env: Option<String>,
+}
+
+/// What `Payment-Receipt` carries.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReceiptForm {
+    #[default]
+    Mpp,
+    Url,
+    Raw,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -197,6 +228,8 @@ impl File {
         let prices = [("demo-fast", "0.50"), ("demo-deep", "1.50")];
         Self {
             rails: Rails { sandbox: None, stripe: None },
+            // The ledger has something to show.
+            receipts: Some(Receipts { visibility: Some(Visibility::PublicMinimal), ..Receipts::default() }),
             routes: vec![
                 Route {
                     path: "/v1/messages".into(),

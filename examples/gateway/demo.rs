@@ -4,7 +4,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::rejection::JsonRejection,
     response::{
         IntoResponse, Response,
@@ -16,6 +16,7 @@ use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower_mpp::receipt::Attribution;
 
 /// The pause between two words of a streamed answer.
 const PAUSE: Duration = Duration::from_millis(60);
@@ -49,7 +50,10 @@ async fn models() -> Json<Value> {
     }))
 }
 
-async fn messages(request: Result<Json<MessagesRequest>, JsonRejection>) -> Response {
+async fn messages(
+    attribution: Option<Extension<Attribution>>,
+    request: Result<Json<MessagesRequest>, JsonRejection>,
+) -> Response {
     let Json(request) = match request {
         Ok(request) => request,
         Err(rejection) => return invalid(&rejection.body_text()),
@@ -58,6 +62,14 @@ async fn messages(request: Result<Json<MessagesRequest>, JsonRejection>) -> Resp
         return invalid("messages: at least one message of role user is required");
     };
     let reply = Reply::new(&request, &text_of(&last.content));
+    if let Some(Extension(attribution)) = attribution {
+        attribution.update(|receipt| {
+            receipt.model_id = Some(reply.model.clone());
+            receipt.tokens_source = Some("demo".to_owned());
+            receipt.input_tokens = Some(reply.input_tokens as u64);
+            receipt.output_tokens = Some(reply.tokens().len() as u64);
+        });
+    }
     if request.stream { reply.into_stream().into_response() } else { reply.into_json().into_response() }
 }
 

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use tower_mpp::receipt::Receipts;
+
 use super::{
     common::journal::Location,
     routes::{ADMIN, Pricing, Route},
@@ -18,6 +20,8 @@ pub(crate) struct Greeting {
     journal: String,
     forgets: bool,
     admin: bool,
+    /// Where signed receipts are read, and where the keys are that they verify with.
+    ledger: Option<(String, String)>,
 }
 
 struct Example {
@@ -38,7 +42,16 @@ impl Greeting {
             journal: settings.journal.to_string(),
             forgets: matches!(settings.journal, Location::Memory { .. }),
             admin: settings.admin.is_some(),
+            ledger: None,
         }
+    }
+
+    /// Receipts are signed.
+    pub(crate) fn ledger(&mut self, receipts: Option<&Receipts>) {
+        self.ledger = receipts.map(|receipts| {
+            let base = receipts.base_url();
+            (format!("{base}/ledger"), format!("{base}{}", receipts.keys_path()))
+        });
     }
 
     /// Nobody has to listen: a closed standard output is fine.
@@ -67,6 +80,9 @@ impl Greeting {
         }
         if self.admin {
             writeln!(out, "The operator's routes are on, under {ADMIN}.")?;
+        }
+        if let Some((ledger, keys)) = &self.ledger {
+            writeln!(out, "Every paid call gets a signed receipt: {ledger} (keys: {keys}).")?;
         }
         let Some(Example { method, path, body }) = &self.example else { return out.flush() };
         let host =

@@ -42,6 +42,7 @@ mod leftover;
 mod paths;
 mod pricing;
 mod problem;
+mod receipts;
 mod routes;
 mod settings;
 mod upstream;
@@ -122,7 +123,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         },
     };
     let settings = Settings::load(config.as_deref(), environment)?;
-    let greeting = Greeting::new(&settings);
+    let mut greeting = Greeting::new(&settings);
     let listen = settings.listen;
     // Well before the next one may take over what this one has left.
     let sweep_every = (settings.lease / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
@@ -131,7 +132,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let routes = settings.routes.len();
         let admin = settings.admin.as_ref().map(keys::look_admin).transpose()?;
         // The journal is neither opened nor made.
-        let opened = Opened { keys: keys::look(&settings.keys)?, journal: Journal::in_memory(1), admin };
+        let journal = Journal::in_memory(1);
+        let receipts = match (&settings.receipts, &journal.ledger) {
+            (Some(receipts), Some(ledger)) => Some(receipts.look(Arc::clone(ledger), listen)?),
+            _ => None,
+        };
+        let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts };
         app(settings, opened)?;
         println!("the configuration is good: {routes} routes");
         return Ok(ExitCode::SUCCESS);
@@ -146,7 +152,19 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let journal = settings.journal.open().await.map_err(|error| ConfigError::new("store", error))?;
     let payments = Arc::clone(&journal.payments);
-    let App { router, merchant } = app(settings, Opened { keys, journal, admin })?;
+    let receipts = match &settings.receipts {
+        Some(receipts) => {
+            let ledger = match &receipts.ledger {
+                Some(elsewhere) => elsewhere.open().await.map_err(|error| ConfigError::new("receipts.ledger", error))?.ledger,
+                None => journal.ledger.clone(),
+            };
+            let ledger = ledger.ok_or_else(|| ConfigError::new("receipts.ledger", "this kind of store keeps no receipts"))?;
+            Some(receipts.open(ledger, listener.local_addr()?)?)
+        }
+        None => None,
+    };
+    greeting.ledger(receipts.as_ref().map(|issuing| &issuing.receipts));
+    let App { router, merchant } = app(settings, Opened { keys, journal, admin, receipts })?;
 
     let signal = shutdown_signal()?;
     // What it has begun at shutdown is finished with the rest.

@@ -15,6 +15,26 @@ pub(crate) const HEALTH: &str = "/health";
 /// Everything of the operator's is under it, when that is on.
 pub(crate) const ADMIN: &str = "/admin";
 
+/// What the ledger of signed receipts is served under, when it is on; its public keys come beside it.
+pub(crate) const LEDGER: [&str; 8] = [
+    "/ledger",
+    "/leaderboard.json",
+    "/r/{id}",
+    "/v1/outcomes",
+    "/v1/receipts/public",
+    "/v1/receipts/verify",
+    "/v1/receipts/{id}",
+    "/v1/receipts/{id}/outcomes",
+];
+
+/// What the gateway serves itself beside [`HEALTH`].
+#[derive(Default)]
+pub(super) struct Own {
+    pub(super) admin: bool,
+    /// The patterns of the ledger.
+    pub(super) ledger: Vec<String>,
+}
+
 /// One entry of `[[routes]]`.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -46,12 +66,12 @@ pub(super) fn check(
     routes: Vec<config::Route>,
     currency: &str,
     body_limit: usize,
-    has_admin: bool,
+    own: Own,
 ) -> Result<Vec<Route>, ConfigError> {
     if routes.is_empty() {
         return Err(place.error("routes", "there is none; add at least one [[routes]] table"));
     }
-    let mut patterns = Patterns::new(has_admin);
+    let mut patterns = Patterns::new(own);
     let checked = routes.into_iter().enumerate().map(|(index, route)| {
         let at = |field: &str| format!("routes[{index}].{field}");
         let wrong = |field: &str, problem: &dyn std::fmt::Display| place.error(&at(field), problem);
@@ -121,14 +141,16 @@ fn price(currency: &str, text: &str) -> Result<Price, String> {
 struct Patterns {
     router: matchit::Router<()>,
     served: BTreeSet<(String, String)>,
-    has_admin: bool,
+    own: Own,
 }
 
 impl Patterns {
-    fn new(has_admin: bool) -> Self {
+    fn new(own: Own) -> Self {
         let mut router = matchit::Router::new();
-        let _ = router.insert(HEALTH, ());
-        Self { router, served: BTreeSet::new(), has_admin }
+        for path in own.ledger.iter().map(String::as_str).chain([HEALTH]) {
+            let _ = router.insert(path, ());
+        }
+        Self { router, served: BTreeSet::new(), own }
     }
 
     fn add(&mut self, path: &str, methods: &BTreeSet<String>) -> Result<(), String> {
@@ -136,8 +158,11 @@ impl Patterns {
             return Err(format!("{HEALTH} is the gateway's own; choose another path"));
         }
         let is_admin = path.strip_prefix(ADMIN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if self.has_admin && is_admin {
+        if self.own.admin && is_admin {
             return Err(format!("{ADMIN} is the gateway's own; choose another path, or remove [admin]"));
+        }
+        if self.own.ledger.iter().any(|own| own == path) {
+            return Err(format!("{path} is the gateway's own; choose another path, or remove [receipts]"));
         }
         let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
         let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));

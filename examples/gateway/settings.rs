@@ -20,6 +20,7 @@ use super::{
     common::journal::Location,
     config::{self, ConfigError, Environment, File, Https},
     journal,
+    receipts::{self, ReceiptSettings},
     routes::{self, Route},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     /// The folder of the journal when it is ours: nobody else may enter it.
     pub(crate) journal_folder: Option<PathBuf>,
     pub(crate) admin: Option<AdminToken>,
+    pub(crate) receipts: Option<ReceiptSettings>,
     pub(crate) sandbox: bool,
     pub(crate) stripe: Option<stripe::Stripe>,
     pub(crate) upstream: UpstreamSettings,
@@ -182,7 +184,15 @@ impl Settings {
             return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
         }
 
-        let has_admin = admin.is_some();
+        let receipts = match file.receipts {
+            Some(table) => {
+                let test_mode = sandbox || !live;
+                Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?)
+            }
+            None => None,
+        };
+        let ledger = receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
+        let own = routes::Own { admin: admin.is_some(), ledger };
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
         let currency = file.currency.as_deref().unwrap_or("usd");
         Ok(Self {
@@ -204,10 +214,11 @@ impl Settings {
             journal,
             journal_folder,
             admin,
+            receipts,
             sandbox,
             stripe,
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
-            routes: routes::check(place, file.routes, currency, body_limit, has_admin)?,
+            routes: routes::check(place, file.routes, currency, body_limit, own)?,
         })
     }
 }

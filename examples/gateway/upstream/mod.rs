@@ -15,7 +15,7 @@ use http_body_util::{LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper_util::client::legacy::Client;
 use tower::ServiceExt as _;
-use tower_mpp::refund::ProviderCall;
+use tower_mpp::{receipt::Attribution, refund::ProviderCall};
 
 use self::{
     idle::{IdleLimited, Progress, Tracked},
@@ -72,6 +72,7 @@ impl Upstream {
             return Fault::BodyTooLarge.problem().into_response();
         }
         scrub::request(request.headers_mut());
+        let attribution = request.extensions().get::<Attribution>().cloned();
         let result = match self {
             Self::Demo(router) => match router.clone().oneshot(request).await {
                 Ok(response) => Ok(response),
@@ -81,6 +82,9 @@ impl Upstream {
         };
         match result {
             Ok(mut response) => {
+                if let Some(attribution) = attribution {
+                    attribution.update(|receipt| receipt.provider_status = Some(response.status().as_u16()));
+                }
                 scrub::response(response.headers_mut(), self.base());
                 response.extensions_mut().insert(ProviderCall::Started);
                 response
