@@ -17,6 +17,7 @@ mod config;
 mod harness;
 mod program;
 mod proxy;
+mod receipts;
 mod refunds;
 mod restart;
 mod shutdown;
