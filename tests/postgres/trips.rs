@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tower_mpp::store::{
-    AnswerKey, AnswerStore as _, Claimed, End, EntryState, NonceStore as _, Page, PostgresNonceStore, RefundReason,
+    AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, PostgresNonceStore, RefundReason,
     Release, Reservation, StoreErrorKind, Take, Taken,
 };
 
@@ -43,12 +43,12 @@ async fn every_step(store: &PostgresNonceStore, proxy: &Proxy, n: u32) -> Vec<(&
     count!("commit of the refund", store.commit(lease, End::Refunded));
     count!("forget", tower_mpp::store::NonceStore::forget(store, at(200), 10));
 
-    let key = AnswerKey::new(id(n), b"key");
+    let lease = Lease { id: id(n), token: 1 };
     let request = [1; 32];
-    count!("reserve", store.reserve(Reservation { key, request, now: at(0), until: at(60), keep_until: at(100) }));
-    count!("keep", store.keep(key, Bytes::from_static(b"answer"), at(100)));
-    count!("look_up", store.look_up(key, at(0)));
-    count!("give_up", store.give_up(key));
+    count!("reserve", store.reserve(Reservation { lease, request, now: at(0), until: at(60), keep_until: at(100) }));
+    count!("keep", store.keep(lease, Bytes::from_static(b"answer"), at(100)));
+    count!("look_up", store.look_up(lease.id, at(0)));
+    count!("give_up", store.give_up(lease));
     count!("forget answers", tower_mpp::store::AnswerStore::forget(store, at(200), 10));
     trips
 }

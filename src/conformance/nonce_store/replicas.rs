@@ -9,8 +9,8 @@ use crate::{
     method::Settlement,
     protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason,
-        Release, Reservation, StoreError, Take, Taken,
+        AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason, Release,
+        Reservation, StoreError, Take, Taken,
     },
 };
 
@@ -89,16 +89,16 @@ impl<S: AnswerStore> AnswerStore for Replicas<S> {
         self.next().reserve(reservation).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        self.next().keep(key, answer, keep_until).await
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        self.next().keep(lease, answer, keep_until).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.next().give_up(key).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.next().give_up(lease).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        self.next().look_up(key, now).await
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.next().look_up(id, now).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
