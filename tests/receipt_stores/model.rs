@@ -1,10 +1,7 @@
 //! A ledger that is easy to see through: a list behind a lock. It is right with [`Bug::None`], and wrong in one way
 //! with any other.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 use tower_mpp::{
