@@ -62,7 +62,7 @@ async fn a_second_process_with_a_memory_of_its_own_is_caught() {
     }
 }
 
-/// Of the years in which nothing is listed, one after which much is: the laws do not depend on the present day.
+/// The laws do not depend on the present day, nor on its hour.
 #[tokio::test]
 async fn the_laws_hold_on_the_first_and_on_a_late_day() {
     for start in [0, 86_399, 4_000_000_000] {
