@@ -13,6 +13,8 @@ mod memory_answers;
 mod memory_receipts;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod receipt_row;
 mod receipts;
 #[cfg(feature = "redis")]
 mod redis;

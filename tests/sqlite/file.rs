@@ -149,9 +149,9 @@ async fn a_file_of_a_later_version_is_refused_and_untouched() {
     let path = home.path();
     drop(SqliteNonceStore::open(&path).await.unwrap());
     closed(&path);
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     refused(&path, "later version").await;
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     SqliteNonceStore::open(&path).await.unwrap();
 }
 

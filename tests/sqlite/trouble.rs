@@ -14,13 +14,13 @@ use std::{
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_mpp::store::{
-    AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, RefundReason, Release, Reservation,
-    SqliteNonceStore, StoreError, StoreErrorKind, Take,
+    AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, ReceiptStore as _, RefundReason, Release,
+    Reservation, SqliteNonceStore, StoreError, StoreErrorKind, Take,
 };
 
 use crate::{
     file::closed,
-    home::{Home, KEEP, LEASE, at, causes, claim, delivered, held, settlement},
+    home::{Home, KEEP, LEASE, at, causes, claim, delivered, held, outcome, receipt, settlement},
 };
 
 /// Where the process of a test finds its folder, and what it is told about it.
@@ -97,6 +97,7 @@ impl Payments {
         let given_up = held(&store, GIVEN_UP).await.unwrap();
         store.release(given_up, Release::Unknown).await.unwrap();
         store.reserve(reservation(SETTLED)).await.unwrap();
+        store.append(receipt(1)).await.unwrap();
         let filler = held(&store, FILLER).await.unwrap();
         Self { path, store, held: held_now, settled, refunding, filler }
     }
@@ -128,6 +129,8 @@ impl Payments {
         unavailable(store.take(take).await);
         unavailable(store.reserve(reservation(10)).await);
         unavailable(store.keep(reservation(SETTLED).lease, vec![7; 1000].into(), at(KEEP)).await);
+        unavailable(store.append(receipt(2)).await);
+        unavailable(store.append_outcome(outcome(1)).await);
         for answer in join_all((100..200).map(|n| store.claim(claim(n)))).await {
             unavailable(answer);
         }
@@ -152,6 +155,11 @@ impl Payments {
         assert!(store.look_up(claim(10).id, at(0)).await.unwrap().is_none());
         let reserved = store.look_up(claim(SETTLED).id, at(0)).await.unwrap().unwrap();
         assert_eq!(reserved.answer, None);
+        assert_eq!(store.get(receipt(1).id).await.unwrap(), Some(receipt(1)));
+        assert_eq!(store.get(receipt(2).id).await.unwrap(), None);
+        assert_eq!(store.public_page(None, 10).await.unwrap().receipts.len(), 1);
+        assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 1);
+        assert_eq!(store.outcomes(receipt(1).id, 10).await.unwrap(), []);
     }
 
     /// The same store, and its leases, go on.
@@ -162,6 +170,9 @@ impl Payments {
         store.commit(lease, End::Delivered).await.unwrap();
         store.commit(settled, End::Delivered).await.unwrap();
         store.commit(refunding, End::Refunded).await.unwrap();
+        store.append(receipt(2)).await.unwrap();
+        store.append_outcome(outcome(2)).await.unwrap();
+        assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 2);
         store.keep(reservation(SETTLED).lease, vec![7; 1000].into(), at(KEEP)).await.unwrap();
         for n in [10, 100, 199] {
             held(&store, n).await.unwrap();

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Two handles of one journal, or of one store of answers, as two replicas of a service have them: every
+/// Two handles of one journal, of one store of answers, or of one ledger, as two replicas of a service have them: every
 /// step goes through the other handle than the step before.
 ///
 /// Under it a store that keeps in the memory of one process what must be shared breaks its laws.
@@ -30,7 +30,7 @@ impl<S> Replicas<S> {
         Self { handles: [one, other], steps: AtomicUsize::new(0) }
     }
 
-    fn next(&self) -> &S {
+    pub(in crate::conformance) fn next(&self) -> &S {
         let [one, other] = &self.handles;
         if self.steps.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { one } else { other }
     }
