@@ -13,6 +13,7 @@ mod layer;
 pub mod method;
 pub mod pricing;
 pub mod protocol;
+pub mod receipt;
 pub mod refund;
 pub mod store;
 mod trace;

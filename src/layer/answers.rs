@@ -135,7 +135,7 @@ pub(super) fn poll_whole<B: Body>(
         *delivery.keeper() = None;
         return Poll::Ready(Ok(()));
     }
-    keeper.keep_first();
+    keeper.keep();
     keeper.poll_kept(cx).map(Ok)
 }
 

@@ -46,7 +46,7 @@ impl fmt::Debug for ReceiptRow {
 
 impl ReceiptRow {
     /// What counts of it in the public list, with what is shown there.
-    pub(super) fn in_list(&self) -> Option<(&Listed, &Arc<str>)> {
+    pub(crate) fn in_list(&self) -> Option<(&Listed, &Arc<str>)> {
         if self.provisional {
             return None;
         }
@@ -54,7 +54,7 @@ impl ReceiptRow {
     }
 
     /// The day on which it was made, see [`Totals::days`]. What is older counts on the first one.
-    pub(super) fn day(&self) -> u32 {
+    pub(crate) fn day(&self) -> u32 {
         const DAY: i64 = 86_400_000;
         u32::try_from(self.created_at.unix_millis().div_euclid(DAY).max(0)).unwrap_or(u32::MAX)
     }

@@ -65,7 +65,9 @@ use super::StoreError;
 /// As a [`ReceiptStore`](super::ReceiptStore) it never changes or drops a receipt, and triggers refuse whoever tries by
 /// hand. Receipts that are in the public list are committed one after the other, so that their order is that in which
 /// they can be seen: there are as many of them in a second as the disk can make commits one by one. Others share
-/// the wait for the disk.
+/// the wait for the disk. Leave `default_transaction_isolation` at `read committed` for this: at a stricter level
+/// listed receipts that come at once collide, and some of them are answered
+/// [`Unavailable`](super::StoreErrorKind::Unavailable).
 #[derive(Clone)]
 pub struct PostgresNonceStore {
     inner: Arc<Inner>,

@@ -20,8 +20,8 @@ use self::{
     writer::{Kind, Tx, Writer},
 };
 use super::{
-    AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, OutcomeRow, Page,
-    PublicPage, ReceiptRow, ReceiptStore, RefundReason, Release, Reservation, StoreError, Take, Taken, Totals,
+    AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, OutcomeRow, Page, PublicPage,
+    ReceiptRow, ReceiptStore, RefundReason, Release, Reservation, StoreError, Take, Taken, Totals,
     row::settlement_json,
 };
 use crate::protocol::{ChallengeId, ReceiptId, Settlement, Timestamp};
@@ -226,17 +226,17 @@ impl AnswerStore for SqliteNonceStore {
         self.ask(Kind::Write, move |tx| answers::reserve(tx, &reservation, max_bytes)).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
         let max_bytes = self.shared.max_answer_bytes;
-        self.ask(Kind::Write, move |tx| answers::keep(tx, key, &answer, keep_until, max_bytes)).await
+        self.ask(Kind::Write, move |tx| answers::keep(tx, lease, &answer, keep_until, max_bytes)).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.ask(Kind::Write, move |tx| answers::give_up(tx, key)).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.ask(Kind::Write, move |tx| answers::give_up(tx, lease)).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        self.ask(Kind::Read, move |tx| answers::look_up(tx, key, now)).await
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.ask(Kind::Read, move |tx| answers::look_up(tx, id, now)).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -70,7 +70,8 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX ended_entries ON entries (max(keep_until, lease_until)) WHERE state >= 3;
     CREATE TABLE answers (
         number INTEGER PRIMARY KEY,
-        key BLOB NOT NULL UNIQUE,
+        id BLOB NOT NULL UNIQUE,
+        token INTEGER NOT NULL,
         request BLOB NOT NULL,
         until INTEGER NOT NULL,
         keep_until INTEGER NOT NULL,

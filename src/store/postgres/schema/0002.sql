@@ -17,7 +17,12 @@
 -- Texts are in columns of bytes: they come back as they are, with zero characters too, and names are compared and
 -- ordered by their bytes, whatever the collation of the database is.
 
+-- Lists are read in the order of an index, as far as their limit goes: a plan that first finds all rows and then sorts
+-- them may be the better one while there are few, and is a catastrophe once there are many.
+
 SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_sort = off;
 SET LOCAL jit = off;
 
 CREATE TABLE receipts (
@@ -127,22 +132,26 @@ $$;
 
 -- The final one, or else the provisional one.
 CREATE FUNCTION find_receipt(p_id bytea) RETURNS SETOF receipts
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT * FROM receipts WHERE id = p_id ORDER BY provisional LIMIT 1
 $$;
 
 CREATE FUNCTION receipts_of_payment(p_payment bytea, p_limit bigint) RETURNS SETOF receipts
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT * FROM receipts WHERE payment = p_payment AND NOT provisional ORDER BY number LIMIT p_limit
 $$;
 
 CREATE FUNCTION receipts_of_parent(p_parent bytea, p_limit bigint) RETURNS SETOF receipts
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT * FROM receipts WHERE parent = p_parent AND NOT provisional ORDER BY number LIMIT p_limit
 $$;
 
 CREATE FUNCTION public_receipts(p_before bigint, p_limit bigint) RETURNS TABLE (number bigint, public bytea)
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT number, public FROM receipts
     WHERE NOT provisional AND name IS NOT NULL AND public IS NOT NULL AND number < p_before
     ORDER BY number DESC LIMIT p_limit
@@ -151,7 +160,8 @@ $$;
 -- The names first, each with its sums; then the days, with what was paid for as the number of receipts.
 CREATE FUNCTION receipt_totals(p_names bigint, p_since bigint)
 RETURNS TABLE (name bytea, day bigint, receipts bigint, succeeded bigint, tokens bigint)
-LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     RETURN QUERY SELECT sums.name, NULL::bigint, sums.receipts, sums.succeeded, sums.tokens FROM receipt_names AS sums
         ORDER BY sums.receipts DESC, sums.name LIMIT p_names;
@@ -170,6 +180,7 @@ END
 $$;
 
 CREATE FUNCTION find_outcomes(p_receipt bytea, p_limit bigint) RETURNS TABLE (created_at bigint, json bytea)
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+    SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
     SELECT created_at, json FROM outcomes WHERE receipt = p_receipt ORDER BY number LIMIT p_limit
 $$;
