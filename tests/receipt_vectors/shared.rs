@@ -82,7 +82,11 @@ fn canonical_form(file: &mut File) {
     assert_eq!(plain(text(&order["input"])).unwrap(), text(&order["plain_jcs"]));
     assert_ne!(order["jcs_nfc"], order["wrong_sort_then_nfc"]);
     let order = file.section("utf16_ordering");
-    assert_eq!(canonicalize(text(&order["input"])).unwrap(), text(&order["canonical"]));
+    assert_eq!(plain(text(&order["input"])).unwrap(), text(&order["canonical"]));
+    // NFC takes U+FB33 apart, so that here another character shows the same.
+    let input = text(&order["input"]).replace("\\ufb33", "\u{ff21}").replace('\u{fb33}', "\u{ff21}");
+    let expected = text(&order["canonical"]).replace('\u{fb33}', "\u{ff21}");
+    assert_eq!(canonicalize(&input).unwrap(), expected);
     for case in cases(&file.section("rfc9530")) {
         assert_eq!(ContentDigest::of(text(&case["body"]).as_bytes()).to_string(), case["value"]);
     }
