@@ -137,7 +137,7 @@ pub(super) fn finish(head: &Parts, answer: Answer) -> Response<Full<Bytes>> {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(NOTHING);
-    headers.append(VARY, WHO);
+    headers.entry(VARY).or_insert(WHO);
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     if reads && parts.status == StatusCode::OK && headers.get(ETAG).is_some_and(|tag| is_known(&head.headers, tag)) {
         parts.status = StatusCode::NOT_MODIFIED;

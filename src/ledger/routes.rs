@@ -150,7 +150,7 @@ impl Ledger {
         };
         let mut answer = made.unwrap_or_else(|refusal| self.refusal(refusal, page));
         if matches!(route, Route::Page(_)) {
-            answer.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
+            answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization, Cookie"));
         }
         answer
     }

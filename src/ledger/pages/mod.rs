@@ -53,7 +53,7 @@ fn page(ledger: &Ledger, title: &dyn Display, main: &dyn Display, script: bool, 
         base = Escaped(ledger.base_path()),
     );
     if script {
-        let _ = write!(page, "<script>{SCRIPT}</script>\n");
+        let _ = writeln!(page, "<script>{SCRIPT}</script>");
     }
     page.push_str("</body>\n</html>\n");
     let mut answer = answer(page, HTML, cache);
