@@ -54,10 +54,17 @@ pub enum InvalidReceiptKey {
     TooShort,
 }
 
-fn checked_id(id: String) -> Result<String, InvalidReceiptKey> {
+/// The least length of a secret in bytes.
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+
+/// Whether a text can be the name of a key, in a header and in a URL.
+pub(super) fn is_name(id: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let good = (1..=64).contains(&id.len()) && id.bytes().all(fits);
-    if good { Ok(id) } else { Err(InvalidReceiptKey::KeyId) }
+    (1..=64).contains(&id.len()) && id.bytes().all(fits)
+}
+
+fn checked_id(id: String) -> Result<String, InvalidReceiptKey> {
+    if is_name(&id) { Ok(id) } else { Err(InvalidReceiptKey::KeyId) }
 }
 
 /// Signs with Ed25519. The key is wiped from memory when dropped.
@@ -75,12 +82,13 @@ impl Ed25519Signer {
         Ok(Self { id: checked_id(key_id.into())?, key: SigningKey::from_bytes(seed) })
     }
 
-    /// From a PKCS#8 private key in PEM.
+    /// From a PKCS#8 private key in PEM, for instance of `openssl genpkey -algorithm ed25519`.
     ///
     /// # Errors
     /// `KeyId`, `Pem`.
     pub fn from_pkcs8_pem(key_id: impl Into<String>, pem: &str) -> Result<Self, InvalidReceiptKey> {
-        let key = SigningKey::from_pkcs8_pem(pem).map_err(|_| InvalidReceiptKey::Pem)?;
+        // Files end with a line end, and some with more than one.
+        let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| InvalidReceiptKey::Pem)?;
         Ok(Self { id: checked_id(key_id.into())?, key })
     }
 }
@@ -122,7 +130,7 @@ impl HmacSigner {
     /// # Errors
     /// `KeyId`, `TooShort`.
     pub fn new(key_id: impl Into<String>, secret: &[u8]) -> Result<Self, InvalidReceiptKey> {
-        if secret.len() < 32 {
+        if secret.len() < MIN_SECRET_BYTES {
             return Err(InvalidReceiptKey::TooShort);
         }
         let mac = Hmac::new_from_slice(secret).map_err(|_| InvalidReceiptKey::TooShort)?;
