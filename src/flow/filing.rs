@@ -106,7 +106,9 @@ impl Filing {
             };
             events::receipt_failed("sign", &error);
             match pauses.next() {
-                Some(pause) if !matches!(error, IssueError::Canonical(_)) => tokio::time::sleep(pause).await,
+                Some(pause) if matches!(error, IssueError::Sign(_) | IssueError::Store(_)) => {
+                    tokio::time::sleep(pause).await
+                }
                 _ => return None,
             }
         }

@@ -1,10 +1,8 @@
 //! What a receipt says about the bytes of a request or an answer.
 
-use std::fmt::Write as _;
-
 use crate::{
     protocol::{ContentDigest, Digester},
-    receipt::{PayloadCapture, Receipts},
+    receipt::{PayloadCapture, Receipts, hash_text},
 };
 
 /// Bytes that have gone by. Nothing is known of those that nobody has looked at to their end.
@@ -16,13 +14,7 @@ pub(crate) struct Payload {
 impl Payload {
     /// `sha256-` and the hexadecimal hash.
     pub(super) fn hash(&self) -> Option<String> {
-        let digest = self.digest?;
-        let mut text = String::with_capacity(7 + 64);
-        text.push_str("sha256-");
-        for byte in digest.as_bytes() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Some(text)
+        self.digest.as_ref().map(hash_text)
     }
 }
 
