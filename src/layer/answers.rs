@@ -168,6 +168,10 @@ pub(super) fn poll_whole<B: Body>(
         whole.complete |= body.is_end_stream();
     }
     if receipted && !whole.sealed {
+        // Less than it has said: no server sends that as a whole answer.
+        if !whole.bodyless && whole.length.is_some_and(|length| whole.data.len() as u64 != length) {
+            return Poll::Ready(Err(BrokenOff));
+        }
         ready!(receipted::poll_whole(whole, delivery, route, cx));
         whole.sealed = true;
         if let Some(keeper) = delivery.keeper() {

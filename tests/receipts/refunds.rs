@@ -12,6 +12,7 @@ use tower_mpp::{
 
 use crate::{shop::*, support::*};
 
+const LEASE: Duration = Duration::from_secs(60);
 /// Until the challenge has expired and the grace is over.
 const TOO_LATE: Duration = Duration::from_secs(300 + 600);
 
@@ -99,6 +100,7 @@ async fn a_delivered_payment_given_back_by_hand() {
     let shop = Shop::open();
     shop.buy().await;
     let id = shop.ledger.only()["payment"]["challenge_id"].as_str().unwrap().parse().unwrap();
+    tokio::time::sleep(LEASE).await;
     assert_eq!(shop.merchant.refund(id).await.unwrap(), RefundStatus::Refunded);
     shop.settle_down().await;
     assert_refund_of(&shop.ledger.finals());
@@ -112,6 +114,7 @@ async fn a_journal_that_forgets_the_end_of_a_refund_makes_no_second_receipt() {
     let shop = Shop::open();
     shop.buy().await;
     let id = shop.ledger.only()["payment"]["challenge_id"].as_str().unwrap().parse().unwrap();
+    tokio::time::sleep(LEASE).await;
     shop.journal.fail(Outage { first: 0, length: 9, fault: Broken::Before, step: Some("commit") });
     shop.merchant.refund(id).await.unwrap_err();
     shop.journal.heal();

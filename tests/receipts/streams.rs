@@ -214,7 +214,7 @@ async fn a_client_that_has_all_bytes_and_does_not_wait_for_more_was_served() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// However the bytes of a stream come, they leave as they are, and the receipt's hash is theirs.
     #[test]
