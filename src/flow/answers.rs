@@ -2,7 +2,9 @@
 //! same credential for the same request.
 //!
 //! Nothing here moves money or decides about single use: when it fails, the answer is that of a request
-//! without the header.
+//! without the header. What must not happen is that an answer is kept which the journal's present holder did
+//! not make. So whoever delivers money that an earlier holder has settled reserves first, with the lease that he
+//! was given: from then on that one, who may still be alive, can keep nothing.
 
 use std::{
     future::Future,
@@ -26,8 +28,8 @@ use super::{
     tasks::within,
 };
 use crate::{
-    protocol::{ChallengeId, ContentDigest, IDEMPOTENCY_KEY},
-    store::{AnswerKey, AnswerStore, KeptAnswer, Proof, Reservation, StoreError},
+    protocol::{ChallengeId, ContentDigest, IDEMPOTENCY_KEY, Timestamp},
+    store::{AnswerStore, KeptAnswer, Lease, Proof, Reservation, StoreError, StoreErrorKind},
 };
 
 /// The longest `Idempotency-Key`.
@@ -88,18 +90,46 @@ pub(crate) fn idempotency_key<'h>(merchant: &Inner, headers: &'h HeaderMap) -> R
     Ok(Some(key))
 }
 
-/// The name under which the answer of a request is kept, and what must be the same when it comes again.
+/// Half of a mark, and of a hash. That is enough: whoever finds two that are the same has paid for both.
+pub(crate) type Half = [u8; 16];
+
+/// What a request whose answer may be kept is told by.
+#[derive(Clone, Copy)]
 pub(crate) struct Asked {
-    key: AnswerKey,
-    request: [u8; 32],
+    /// The hash of its key. What the client chose may be a secret, and of any length.
+    key: Half,
+    /// What must be the same when it comes again.
+    request: Half,
 }
 
 impl Asked {
     /// `digest` is that of the body; a body that nobody has read has none, and its answer is not kept.
     pub(crate) fn new(bound: &Bound, key: &[u8], scope: &str, digest: Option<&ContentDigest>) -> Self {
-        let request = fingerprint(scope, digest, bound.proof());
-        Self { key: AnswerKey::new(bound.payment.id, key), request }
+        Self { key: key_half(key), request: first_half(fingerprint(scope, digest, bound.proof())) }
     }
+
+    /// The mark of a request, as a store has it. That of one without a key is like no other's: its answer is never
+    /// kept.
+    fn mark(asked: Option<&Self>) -> [u8; 32] {
+        let mut mark = [0; 32];
+        if let Some(asked) = asked {
+            let (key, request) = mark.split_at_mut(asked.key.len());
+            key.copy_from_slice(&asked.key);
+            request.copy_from_slice(&asked.request);
+        }
+        mark
+    }
+}
+
+/// What stands for a key in the mark of a request.
+pub(crate) fn key_half(key: &[u8]) -> Half {
+    first_half(Sha256::digest(key).into())
+}
+
+fn first_half(hash: [u8; 32]) -> Half {
+    let mut half = [0; 16];
+    half.iter_mut().zip(hash).for_each(|(half, byte)| *half = byte);
+    half
 }
 
 /// Method, path, body and credential. The scope has no fixed length, so it stands at the end.
@@ -117,169 +147,166 @@ fn fingerprint(scope: &str, digest: Option<&ContentDigest>, proof: Proof) -> [u8
     hash.finalize().into()
 }
 
-/// The answer to a request that was delivered before, whatever the journal still knows of it: `None`
-/// when none is kept.
+/// What is known of the answer to a payment, to who asks for it with a key or without one.
+pub(super) enum Found {
+    /// Nothing, or nobody is at work on it any more.
+    Nothing,
+    /// This very request is being answered.
+    Running,
+    /// The answer to this very request.
+    Kept(Box<Kept>),
+    /// The same key, and another request.
+    OtherRequest { complete: bool },
+    /// Another key, or only one of the two has any.
+    OtherKey { complete: bool },
+}
+
+/// What is known of the answer to a payment, whatever the journal still knows of it.
 ///
 /// # Errors
-/// A refusal: another request has this key, the first one is still being answered, or nobody can say.
-pub(super) async fn look_up(merchant: &Inner, asked: &Asked) -> Result<Option<Box<Kept>>, Refusal> {
-    let Some(answers) = &merchant.answers else { return Ok(None) };
+/// [`RefusalKind::Unavailable`]: nobody can say.
+pub(super) async fn look_up(merchant: &Inner, id: ChallengeId, asked: Option<&Asked>) -> Result<Found, Refusal> {
+    let Some(answers) = &merchant.answers else { return Ok(Found::Nothing) };
     let now = merchant.now();
-    let row = match step(merchant, answers.store.look_up(asked.key, now)).await {
+    let row = match step(merchant, answers.store.look_up(id, now)).await {
         Ok(row) => row,
-        Err(error) => {
-            events::answers_failed("look_up", &error);
-            return Err(Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after()));
-        }
+        Err(error) => return Err(unavailable("look_up", &error)),
     };
-    let Some(KeptAnswer { request, until, answer }) = row else { return Ok(None) };
-    if request != asked.request {
-        return Err(Refusal::new(RefusalKind::IdempotencyKeyReused));
+    let Some(KeptAnswer { request, until, answer }) = row else { return Ok(Found::Nothing) };
+    let complete = answer.is_some();
+    let Some(asked) = asked.filter(|asked| request.starts_with(&asked.key)) else {
+        return Ok(Found::OtherKey { complete });
+    };
+    if !request.ends_with(&asked.request) {
+        return Ok(Found::OtherRequest { complete });
     }
     match answer {
-        Some(answer) => {
-            let kept = Kept::read(answer);
-            if kept.is_none() {
+        Some(answer) => match Kept::read(answer) {
+            Some(kept) => Ok(Found::Kept(Box::new(kept))),
+            None => {
                 events::answer_unreadable();
+                Ok(Found::Nothing)
             }
-            Ok(kept.map(Box::new))
-        }
-        None if until > now => {
-            let detail = "The first request with this Idempotency-Key is still being answered.";
-            Err(Refusal::detailed(RefusalKind::InFlight, detail))
-        }
-        None => Ok(None),
+        },
+        None if until > now => Ok(Found::Running),
+        None => Ok(Found::Nothing),
     }
 }
 
 /// The answer to a request that is bound to another one's challenge: whether that one came with the
 /// same key. `refusal` is what it is told otherwise.
-pub(crate) async fn reused(merchant: Arc<Inner>, id: ChallengeId, key: AnswerKey, refusal: Refusal) -> Refusal {
+pub(crate) async fn reused(merchant: Arc<Inner>, id: ChallengeId, key: Half, refusal: Refusal) -> Refusal {
     let Some(answers) = &merchant.answers else { return refusal };
-    match step(&merchant, answers.store.look_up(key, merchant.now())).await {
-        Ok(None) => refusal,
-        Ok(Some(_)) => Refusal::new(RefusalKind::IdempotencyKeyReused).of(id),
-        Err(error) => {
-            events::answers_failed("look_up", &error);
-            Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
-        }
+    match step(&merchant, answers.store.look_up(id, merchant.now())).await {
+        Ok(Some(row)) if row.request.starts_with(&key) => Refusal::new(RefusalKind::IdempotencyKeyReused).of(id),
+        Ok(_) => refusal,
+        Err(error) => unavailable("look_up", &error),
     }
 }
 
-/// The row that names the key under which an answer was kept before the journal calls it delivered. No
-/// request has an empty key.
-fn pointer(id: ChallengeId) -> AnswerKey {
-    AnswerKey::new(id, b"")
+fn unavailable(step: &'static str, error: &StoreError) -> Refusal {
+    events::answers_failed(step, error);
+    Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
 }
 
-/// Whether an answer for settled money is kept under another key than that of the request, or of none: its
-/// record in the journal was lost, and the money must not buy a second one.
-pub(super) async fn kept_under_another_key(
-    merchant: &Inner,
-    id: ChallengeId,
-    asked: Option<&Asked>,
-) -> Result<bool, Refusal> {
-    let Some(answers) = &merchant.answers else { return Ok(false) };
-    let now = merchant.now();
-    let found = async {
-        let Some(row) = step(merchant, answers.store.look_up(pointer(id), now)).await? else { return Ok(false) };
-        let key = AnswerKey::from_bytes(row.request);
-        if asked.is_some_and(|asked| asked.key == key) {
-            return Ok(false);
-        }
-        let row = step(merchant, answers.store.look_up(key, now)).await?;
-        Ok(row.is_some_and(|row| row.answer.is_some()))
-    };
-    found.await.map_err(|error: StoreError| {
-        events::answers_failed("look_up", &error);
-        Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after())
-    })
+/// The row of a delivery: what is reserved for its answer, under the lease of its money.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    lease: Lease,
+    mark: [u8; 32],
+    /// Until when the journal remembers the payment.
+    remembered: Timestamp,
 }
 
-/// Says that the answer is on its way. `None` when it cannot be kept: it is delivered all the same.
-pub(super) async fn reserve(merchant: &Arc<Inner>, id: ChallengeId, asked: &Asked) -> Option<Box<Keeper>> {
-    let answers = merchant.answers.as_ref()?;
-    // Without a runtime nobody could keep it.
-    tokio::runtime::Handle::try_current().ok()?;
-    if let Err(error) = step(merchant, answers.store.reserve(reservation(merchant, answers, asked))).await {
-        events::answers_failed("reserve", &error);
-        return None;
+impl Row {
+    pub(super) fn new(merchant: &Inner, lease: Lease, bound: &Bound) -> Self {
+        let mark = Asked::mark(bound.asked.as_ref());
+        Self { lease, mark, remembered: merchant.keep_until(bound.payment.expires) }
     }
-    let (sender, receiver) = oneshot::channel();
-    let held = Asked { key: asked.key, request: asked.request };
-    let task = merchant.tasks.spawn(hold(Arc::clone(merchant), id, held, receiver));
-    Some(Box::new(Keeper {
-        key: asked.key,
-        answer: Some(sender),
-        task: Some(task),
-        outcome: Outcome::NotKept,
-        first: false,
-        recording: None,
-        declared: None,
-        complete: false,
-        held: None,
-        limit: answers.limit,
-    }))
-}
 
-fn reservation(merchant: &Inner, answers: &Answers, asked: &Asked) -> Reservation {
-    let now = merchant.now();
-    Reservation {
-        key: asked.key,
-        request: asked.request,
-        now,
-        until: now.saturating_add(merchant.settings.lease),
-        keep_until: now.saturating_add(answers.ttl),
+    /// As long as somebody may hold an older lease the row is needed, also when its answer is given up.
+    fn reservation(&self, merchant: &Inner) -> Reservation {
+        let now = merchant.now();
+        let until = now.saturating_add(merchant.settings.lease);
+        let keep_until = self.remembered.max(until.saturating_add(merchant.settings.lease));
+        Reservation { lease: self.lease, request: self.mark, now, until, keep_until }
+    }
+
+    /// Says that its answer is on its way: from now on no older holder can keep one.
+    ///
+    /// # Errors
+    /// A refusal: somebody has taken over since, or nobody can say whether an older holder is shut out.
+    pub(super) async fn fence(&self, merchant: &Inner) -> Result<(), Refusal> {
+        let Some(answers) = &merchant.answers else { return Ok(()) };
+        let Err(error) = step(merchant, answers.store.reserve(self.reservation(merchant))).await else {
+            return Ok(());
+        };
+        let refusal = unavailable("reserve", &error);
+        match error.kind() {
+            // Then there is no row, and where there is none nobody can keep anything.
+            StoreErrorKind::Full => Ok(()),
+            StoreErrorKind::LeaseLost => Err(Refusal::new(RefusalKind::InFlight)),
+            _ => Err(refusal),
+        }
+    }
+
+    /// What keeps its answer. `None` when it cannot be kept: it is delivered all the same.
+    pub(super) async fn keeper(self, merchant: &Arc<Inner>) -> Option<Box<Keeper>> {
+        let answers = merchant.answers.as_ref()?;
+        // Without a runtime nobody could keep it.
+        tokio::runtime::Handle::try_current().ok()?;
+        if let Err(error) = step(merchant, answers.store.reserve(self.reservation(merchant))).await {
+            events::answers_failed("reserve", &error);
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let task = merchant.tasks.spawn(hold(Arc::clone(merchant), self, receiver));
+        Some(Box::new(Keeper {
+            id: self.lease.id,
+            answer: Some(sender),
+            task: Some(task),
+            outcome: Outcome::NotKept,
+            recording: None,
+            declared: None,
+            complete: false,
+            held: None,
+            limit: answers.limit,
+        }))
     }
 }
 
 /// Renews a reservation until the answer is there or given up. It does not depend on anybody who reads
 /// the answer.
-async fn hold(
-    merchant: Arc<Inner>,
-    id: ChallengeId,
-    asked: Asked,
-    mut answer: oneshot::Receiver<(Bytes, bool)>,
-) -> Outcome {
+async fn hold(merchant: Arc<Inner>, row: Row, mut answer: oneshot::Receiver<Bytes>) -> Outcome {
     let Some(answers) = &merchant.answers else { return Outcome::NotKept };
+    let mut outcome = Outcome::NotKept;
     let answer = loop {
         match tokio::time::timeout(merchant.settings.lease / 3, &mut answer).await {
             Ok(answer) => break answer.ok(),
             Err(_) => {
-                let renewal = answers.store.reserve(reservation(&merchant, answers, &asked));
-                if let Err(error) = step(&merchant, renewal).await {
-                    events::answers_failed("reserve", &error);
+                let Err(error) = step(&merchant, answers.store.reserve(row.reservation(&merchant))).await else {
+                    continue;
+                };
+                events::answers_failed("reserve", &error);
+                // Somebody has taken over: what this holder makes is not kept.
+                if error.kind() == StoreErrorKind::LeaseLost {
+                    return outcome;
                 }
             }
         }
-    };
-    let mut outcome = Outcome::NotKept;
-    let answer = match answer {
-        Some((answer, false)) => Some(answer),
-        Some((answer, true)) => {
-            let now = merchant.now();
-            let request = *asked.key.as_bytes();
-            let keep_until = now.saturating_add(answers.ttl);
-            let named = Reservation { key: pointer(id), request, now, until: now, keep_until };
-            match step(&merchant, answers.store.reserve(named)).await {
-                Ok(()) => Some(answer),
-                Err(error) => {
-                    events::answers_failed("reserve", &error);
-                    None
-                }
-            }
-        }
-        None => None,
     };
     if let Some(answer) = answer {
         let keep_until = merchant.now().saturating_add(answers.ttl);
-        match step(&merchant, answers.store.keep(asked.key, answer, keep_until)).await {
-            Ok(()) => return Outcome::Kept,
-            Err(error) => events::answers_failed("keep", &error),
+        let Err(error) = step(&merchant, answers.store.keep(row.lease, answer, keep_until)).await else {
+            return Outcome::Kept;
+        };
+        events::answers_failed("keep", &error);
+        if error.kind() == StoreErrorKind::LeaseLost {
+            return outcome;
         }
         outcome = Outcome::Unknown;
     }
-    if let Err(error) = step(&merchant, answers.store.give_up(asked.key)).await {
+    if let Err(error) = step(&merchant, answers.store.give_up(row.lease)).await {
         events::answers_failed("give_up", &error);
     }
     outcome
@@ -294,11 +321,11 @@ enum Outcome {
 }
 
 /// Whether an answer was kept although the store did not say so.
-async fn was_kept(merchant: &Inner, key: AnswerKey) -> bool {
+async fn was_kept(merchant: &Inner, id: ChallengeId) -> bool {
     let Some(answers) = &merchant.answers else { return false };
     let mut pauses = repeat::LONG.iter().copied().map(Duration::from_millis);
     loop {
-        let error = match step(merchant, answers.store.look_up(key, merchant.now())).await {
+        let error = match step(merchant, answers.store.look_up(id, merchant.now())).await {
             Ok(row) => return row.is_some_and(|row| row.answer.is_some()),
             Err(error) => error,
         };
@@ -319,14 +346,12 @@ async fn step<T>(merchant: &Inner, step: impl Future<Output = Result<T, StoreErr
 
 /// The right to keep one answer. Dropped before the answer is complete, it gives the reservation up.
 pub(crate) struct Keeper {
-    key: AnswerKey,
+    id: ChallengeId,
     /// To the task that holds the reservation.
-    answer: Option<oneshot::Sender<(Bytes, bool)>>,
+    answer: Option<oneshot::Sender<Bytes>>,
     task: Option<JoinHandle<Outcome>>,
     /// What it has said.
     outcome: Outcome,
-    /// The answer is kept before the journal calls it delivered.
-    first: bool,
     recording: Option<Recording>,
     /// The length of the body, where it was declared.
     declared: Option<u64>,
@@ -376,14 +401,8 @@ impl Keeper {
     pub(crate) fn keep(&mut self) {
         if let (Some(recording), Some(task)) = (self.recording.take(), self.answer.take()) {
             // Nobody there: the runtime is shutting down.
-            let _ = task.send((recording.finish(), self.first));
+            let _ = task.send(recording.finish());
         }
-    }
-
-    /// The answer is whole, and not recorded as delivered yet.
-    pub(crate) fn keep_first(&mut self) {
-        self.first = true;
-        self.keep();
     }
 
     /// Holds the last frame back.
@@ -431,7 +450,7 @@ impl Keeper {
         match self.outcome {
             Outcome::Kept => true,
             Outcome::NotKept => false,
-            Outcome::Unknown => was_kept(merchant, self.key).await,
+            Outcome::Unknown => was_kept(merchant, self.id).await,
         }
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Bound {
     /// It cannot be redeemed any more at all. Only an answer that was kept can still be given again, and
     /// what became of the money be told.
     pub(super) too_late: bool,
-    /// The request came with an `Idempotency-Key`. Boxed: most come without.
-    pub(super) asked: Option<Box<Asked>>,
+    /// The request came with an `Idempotency-Key`.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Bound {
@@ -35,7 +35,7 @@ impl Bound {
 
     /// The answer is to be kept, or given again.
     pub(crate) fn ask(&mut self, key: &[u8], scope: &str, digest: Option<&ContentDigest>) {
-        self.asked = Some(Box::new(Asked::new(self, key, scope, digest)));
+        self.asked = Some(Asked::new(self, key, scope, digest));
     }
 }
 

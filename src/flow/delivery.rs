@@ -82,11 +82,6 @@ impl Delivery {
         self.settled.as_ref().map(|settled| &settled.info)
     }
 
-    /// Whose it is, as long as it has not ended, and whether it was settled by an earlier request.
-    pub(super) fn merchant(&self) -> Option<(Arc<Inner>, bool)> {
-        self.settled.as_ref().map(|settled| (Arc::clone(&settled.merchant), settled.info.is_redelivery()))
-    }
-
     pub(super) fn keep_with(&mut self, keeper: Option<Box<Keeper>>) {
         self.keeper = keeper;
     }

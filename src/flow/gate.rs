@@ -10,7 +10,7 @@ use std::{
 use super::{
     Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
     after::{Money, Pending},
-    answers,
+    answers::{self, Found},
     bind::{Bound, too_late},
     events, repeat,
     tasks::{InFlight, within},
@@ -75,32 +75,26 @@ pub(super) async fn deliver(
         bound.method.is_test(),
     );
     events::settled(&info, started.elapsed());
-    let delivery = Delivery::new(Settled { merchant, lease, info, in_flight });
-    keep_or_give_again(delivery, bound.payment.id, bound.asked.as_deref()).await
+    let delivery = Delivery::new(Settled { merchant: Arc::clone(&merchant), lease, info, in_flight });
+    keep_or_give_again(&merchant, delivery, bound, answers::Row::new(&merchant, lease, bound)).await
 }
 
 /// Where the answer was kept and found nobody, it is delivered now. Otherwise it is reserved.
 async fn keep_or_give_again(
+    merchant: &Arc<Inner>,
     mut delivery: Delivery,
-    id: ChallengeId,
-    asked: Option<&answers::Asked>,
+    bound: &Bound,
+    row: answers::Row,
 ) -> Result<Delivery, NotServed> {
-    let Some((merchant, redelivery)) = delivery.merchant() else { return Ok(delivery) };
+    let redelivery = delivery.info().is_some_and(PaymentInfo::is_redelivery);
     if redelivery {
-        let given = match asked {
-            Some(asked) => match answers::look_up(&merchant, asked).await {
-                Ok(Some(kept)) => Some(NotServed::Kept(kept)),
-                // One may be kept all the same: it must not be given later beside another one.
-                Err(refusal) if refusal.kind() == RefusalKind::Unavailable => return Err(refusal.into()),
-                Ok(None) | Err(_) => None,
-            },
-            None => None,
-        };
-        let given = match given {
-            None if answers::kept_under_another_key(&merchant, id, asked).await? => {
-                Some(Refusal::detailed(RefusalKind::AlreadyUsed, NOT_KEPT).into())
-            }
-            given => given,
+        // Whoever held the lease before may still be making an answer. It is kept by now, and found, or never.
+        row.fence(merchant).await?;
+        let given = match answers::look_up(merchant, bound.payment.id, bound.asked.as_ref()).await? {
+            Found::Kept(kept) => Some(NotServed::Kept(kept)),
+            Found::OtherRequest { complete: true } => Some(Refusal::new(RefusalKind::IdempotencyKeyReused).into()),
+            Found::OtherKey { complete: true } => Some(Refusal::detailed(RefusalKind::AlreadyUsed, NOT_KEPT).into()),
+            Found::Nothing | Found::Running | Found::OtherRequest { .. } | Found::OtherKey { .. } => None,
         };
         if let Some(given) = given {
             // Dropping the delivery gives the lease back.
@@ -110,8 +104,8 @@ async fn keep_or_give_again(
             return Err(given);
         }
     }
-    if let Some(asked) = asked {
-        delivery.keep_with(answers::reserve(&merchant, id, asked).await);
+    if bound.asked.is_some() {
+        delivery.keep_with(row.keeper(merchant).await);
     }
     Ok(delivery)
 }
@@ -194,20 +188,26 @@ impl<'a> Gate<'a> {
     /// What was delivered before: the answer, where it was kept, or else a refusal.
     async fn given_before(&self, otherwise: Refusal) -> NotServed {
         let Some(asked) = &self.bound.asked else { return otherwise.into() };
-        match answers::look_up(self.merchant, asked).await {
-            Ok(Some(kept)) => NotServed::Kept(kept),
-            Ok(None) => otherwise.into(),
-            Err(refusal) => refusal.into(),
-        }
+        let refusal = match answers::look_up(self.merchant, self.bound.payment.id, Some(asked)).await {
+            Ok(Found::Kept(kept)) => return NotServed::Kept(kept),
+            Ok(Found::Running) => {
+                let detail = "The first request with this Idempotency-Key is still being answered.";
+                Refusal::detailed(RefusalKind::InFlight, detail)
+            }
+            Ok(Found::OtherRequest { .. }) => Refusal::new(RefusalKind::IdempotencyKeyReused),
+            Ok(Found::Nothing | Found::OtherKey { .. }) => otherwise,
+            Err(refusal) => refusal,
+        };
+        refusal.into()
     }
 
     /// Somebody else is at work, for the same request unless its key says otherwise.
     async fn busy(&self) -> NotServed {
         if let Some(asked) = &self.bound.asked
-            && let Err(refusal) = answers::look_up(self.merchant, asked).await
-            && refusal.kind() == RefusalKind::IdempotencyKeyReused
+            && let Ok(Found::OtherRequest { .. }) =
+                answers::look_up(self.merchant, self.bound.payment.id, Some(asked)).await
         {
-            return refusal.into();
+            return Refusal::new(RefusalKind::IdempotencyKeyReused).into();
         }
         Refusal::new(RefusalKind::InFlight).into()
     }

@@ -30,7 +30,7 @@ mod unfulfilled;
 
 pub(crate) use self::{
     after::check_timing,
-    answers::{Held, Keeper, NotServed, idempotency_key, reused},
+    answers::{Held, Keeper, NotServed, idempotency_key, key_half, reused},
     bind::{Bound, bind, issued_for_another_request},
     config::Settings,
     delivery::{Delivery, Step},

@@ -182,7 +182,7 @@ pub(super) fn poll_whole<B: Body>(
         *delivery.keeper() = None;
     }
     let Some(keeper) = delivery.keeper() else { return Poll::Ready(Ok(())) };
-    keeper.keep_first();
+    keeper.keep();
     keeper.poll_kept(cx).map(Ok)
 }
 

@@ -24,7 +24,6 @@ use crate::{
     },
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
-    store::AnswerKey,
     trace,
 };
 
@@ -208,7 +207,7 @@ impl Route {
     ) -> Option<Gate> {
         let id = flow::issued_for_another_request(&self.merchant, scope, digest, token)?;
         let in_flight = self.merchant.tasks.enter()?;
-        let (merchant, key, refusal) = (Arc::clone(&self.merchant), AnswerKey::new(id, key), refusal.clone());
+        let (merchant, key, refusal) = (Arc::clone(&self.merchant), flow::key_half(key), refusal.clone());
         Some(Detached::new(async move {
             let _in_flight = in_flight;
             Err(flow::reused(merchant, id, key, refusal).await.into())

@@ -17,6 +17,9 @@ pub struct Timestamp(jiff::Timestamp);
 pub struct InvalidTimestamp;
 
 impl Timestamp {
+    /// The beginning of 1970, from which instants are counted.
+    pub const EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
+
     /// The instant `seconds` after the Unix epoch, or `None` outside the years -9999 to 9999.
     pub fn from_unix(seconds: i64) -> Option<Self> {
         jiff::Timestamp::from_second(seconds).ok().map(Self)

@@ -12,6 +12,9 @@ mod canonical;
 #[cfg(feature = "encrypted-capture")]
 mod capture;
 mod cost;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod issue;
 mod jwks;

@@ -11,8 +11,11 @@ use chacha20poly1305::{
 use rand::RngExt as _;
 use zeroize::Zeroize as _;
 
-use super::{AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError};
-use crate::{protocol::Timestamp, trace::TARGET};
+use super::{AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind};
+use crate::{
+    protocol::{ChallengeId, Timestamp},
+    trace::TARGET,
+};
 
 /// The keys that kept answers are encrypted with: the current one seals, all of them open.
 ///
@@ -57,8 +60,8 @@ impl fmt::Debug for AnswerKeys {
     }
 }
 
-/// Encrypts what an answer store keeps: XChaCha20-Poly1305 with a random nonce, bound to the key and
-/// the request of its row.
+/// Encrypts what an answer store keeps: XChaCha20-Poly1305 with a random nonce, bound to the challenge
+/// and the request of its row.
 ///
 /// An answer that none of the keys opens counts as not kept, with an error event.
 ///
@@ -99,11 +102,11 @@ impl<T> EncryptedAnswers<T> {
     }
 }
 
-/// A row cannot be given out under another key, or for another request.
-fn bound(key: AnswerKey, request: [u8; 32]) -> [u8; 64] {
+/// A row cannot be given out for another challenge, or for another request.
+fn bound(id: ChallengeId, request: [u8; 32]) -> [u8; 64] {
     let mut bound = [0; 64];
     let (first, second) = bound.split_at_mut(32);
-    first.copy_from_slice(key.as_bytes());
+    first.copy_from_slice(id.as_bytes());
     second.copy_from_slice(&request);
     bound
 }
@@ -114,24 +117,24 @@ impl<T: AnswerStore> AnswerStore for EncryptedAnswers<T> {
         self.inner.reserve(reservation).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        // What was reserved says for which request. Nothing may be forgotten at the beginning of time.
-        let beginning = Timestamp::from_unix(0).unwrap_or(keep_until);
-        let Some(row) = self.inner.look_up(key, beginning).await? else { return Ok(()) };
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        // What was reserved says for which request. Nothing may be forgotten at the beginning of time. Where
+        // somebody takes the row over in between, the store inside refuses what is sealed for his request.
+        let row = self.inner.look_up(lease.id, Timestamp::EPOCH).await?.ok_or(StoreErrorKind::LeaseLost)?;
         let sealed = self
-            .seal(&bound(key, row.request), &answer)
+            .seal(&bound(lease.id, row.request), &answer)
             .ok_or_else(|| StoreError::unavailable("the answer cannot be encrypted"))?;
-        self.inner.keep(key, sealed, keep_until).await
+        self.inner.keep(lease, sealed, keep_until).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.inner.give_up(key).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.inner.give_up(lease).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        let Some(mut row) = self.inner.look_up(key, now).await? else { return Ok(None) };
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let Some(mut row) = self.inner.look_up(id, now).await? else { return Ok(None) };
         if let Some(sealed) = row.answer {
-            let Some(answer) = self.open(&bound(key, row.request), &sealed) else {
+            let Some(answer) = self.open(&bound(id, row.request), &sealed) else {
                 tracing::error!(target: TARGET, "a kept answer cannot be decrypted: it counts as not kept");
                 return Ok(None);
             };
@@ -157,7 +160,6 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use super::{super::MemoryAnswerStore, *};
-    use crate::protocol::ChallengeId;
 
     const ANSWER: &[u8] = b"private to who has paid";
 
@@ -165,18 +167,18 @@ mod tests {
         Timestamp::from_unix(1_750_000_000).unwrap().saturating_add(Duration::from_secs(seconds))
     }
 
-    fn key(n: u8) -> AnswerKey {
-        AnswerKey::new(ChallengeId::from_bytes([n; 32]), b"key")
+    fn id(n: u8) -> ChallengeId {
+        ChallengeId::from_bytes([n; 32])
     }
 
     async fn kept(store: &impl AnswerStore, n: u8) {
-        let (key, request) = (key(n), [9; 32]);
-        store.reserve(Reservation { key, request, now: at(0), until: at(60), keep_until: at(100) }).await.unwrap();
-        store.keep(key, ANSWER.into(), at(100)).await.unwrap();
+        let (lease, request) = (Lease { id: id(n), token: 1 }, [9; 32]);
+        store.reserve(Reservation { lease, request, now: at(0), until: at(60), keep_until: at(100) }).await.unwrap();
+        store.keep(lease, ANSWER.into(), at(100)).await.unwrap();
     }
 
     async fn answer(store: &impl AnswerStore, n: u8) -> Option<Bytes> {
-        store.look_up(key(n), at(1)).await.unwrap().and_then(|row| row.answer)
+        store.look_up(id(n), at(1)).await.unwrap().and_then(|row| row.answer)
     }
 
     #[tokio::test]
@@ -197,26 +199,27 @@ mod tests {
         assert_eq!(answer(&new, 3).await.unwrap(), ANSWER);
         assert_eq!(answer(&new, 1).await, None, "its key is gone");
         assert_eq!(answer(&old, 3).await, None);
-        assert_eq!(new.look_up(key(1), at(1)).await.unwrap(), None);
+        assert_eq!(new.look_up(id(1), at(1)).await.unwrap(), None);
         assert_eq!(format!("{both:?}"), "EncryptedAnswers { keys: AnswerKeys(2 keys), .. }");
     }
 
     #[tokio::test]
     async fn a_row_that_was_touched_or_moved_is_not_kept() {
         let store = EncryptedAnswers::new(Arc::new(MemoryAnswerStore::new(10_000)), AnswerKeys::new([1; 32]));
-        let sealed = store.seal(&bound(key(1), [9; 32]), ANSWER).unwrap();
-        assert_eq!(store.open(&bound(key(1), [9; 32]), &sealed).unwrap(), ANSWER);
-        assert_eq!(store.open(&bound(key(2), [9; 32]), &sealed), None);
-        assert_eq!(store.open(&bound(key(1), [8; 32]), &sealed), None);
+        let sealed = store.seal(&bound(id(1), [9; 32]), ANSWER).unwrap();
+        assert_eq!(store.open(&bound(id(1), [9; 32]), &sealed).unwrap(), ANSWER);
+        assert_eq!(store.open(&bound(id(2), [9; 32]), &sealed), None);
+        assert_eq!(store.open(&bound(id(1), [8; 32]), &sealed), None);
         for length in 0..sealed.len() {
-            assert_eq!(store.open(&bound(key(1), [9; 32]), &sealed[..length]), None);
+            assert_eq!(store.open(&bound(id(1), [9; 32]), &sealed[..length]), None);
         }
         for at in 0..sealed.len() {
             let mut touched = sealed.to_vec();
             touched[at] ^= 1;
-            assert_eq!(store.open(&bound(key(1), [9; 32]), &touched), None);
+            assert_eq!(store.open(&bound(id(1), [9; 32]), &touched), None);
         }
-        store.keep(key(7), ANSWER.into(), at(100)).await.unwrap();
+        let lost = store.keep(Lease { id: id(7), token: 1 }, ANSWER.into(), at(100)).await.unwrap_err();
+        assert_eq!(lost.kind(), StoreErrorKind::LeaseLost);
         assert_eq!(answer(&store, 7).await, None, "nothing was reserved");
     }
 }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError, StoreErrorKind};
-use crate::protocol::Timestamp;
+use super::{AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind};
+use crate::protocol::{ChallengeId, Timestamp};
 
 /// Kept answers in the memory of one process.
 ///
@@ -30,14 +30,16 @@ pub struct MemoryAnswerStore {
 
 #[derive(Default)]
 struct Table {
-    rows: HashMap<[u8; 32], Row>,
+    rows: HashMap<ChallengeId, Row>,
     /// When each row may be forgotten, the next of them first.
-    due: BTreeSet<(Timestamp, [u8; 32])>,
+    due: BTreeSet<(Timestamp, ChallengeId)>,
     /// What the rows take, with their overhead.
     bytes: usize,
 }
 
 struct Row {
+    /// Of whoever has reserved it last.
+    token: u64,
     request: [u8; 32],
     until: Timestamp,
     keep_until: Timestamp,
@@ -78,9 +80,9 @@ impl MemoryAnswerStore {
 }
 
 impl Table {
-    fn drop_row(&mut self, key: &[u8; 32]) {
-        if let Some(row) = self.rows.remove(key) {
-            self.due.remove(&(row.keep_until, *key));
+    fn drop_row(&mut self, id: ChallengeId) {
+        if let Some(row) = self.rows.remove(&id) {
+            self.due.remove(&(row.keep_until, id));
             self.bytes = self.bytes.saturating_sub(row.size());
         }
     }
@@ -88,11 +90,11 @@ impl Table {
     fn forget(&mut self, now: Timestamp, limit: usize) -> usize {
         let mut dropped = 0;
         while dropped < limit {
-            let Some((due, key)) = self.due.first().copied() else { break };
+            let Some((due, id)) = self.due.first().copied() else { break };
             if due > now {
                 break;
             }
-            self.drop_row(&key);
+            self.drop_row(id);
             dropped += 1;
         }
         dropped
@@ -105,6 +107,15 @@ impl Table {
 }
 
 impl Row {
+    /// Moves the end of its memory to a later instant only.
+    fn remember(&mut self, id: ChallengeId, keep_until: Timestamp, due: &mut BTreeSet<(Timestamp, ChallengeId)>) {
+        if keep_until > self.keep_until {
+            due.remove(&(self.keep_until, id));
+            due.insert((keep_until, id));
+            self.keep_until = keep_until;
+        }
+    }
+
     fn size(&self) -> usize {
         ROW_BYTES + self.answer.as_ref().map_or(0, Bytes::len)
     }
@@ -113,68 +124,63 @@ impl Row {
 #[async_trait]
 impl AnswerStore for MemoryAnswerStore {
     async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        let Reservation { key, request, now, until, keep_until } = reservation;
-        let key = *key.as_bytes();
+        let Reservation { lease: Lease { id, token }, request, now, until, keep_until } = reservation;
         let table = &mut *self.table.lock();
         table.forget(now, ROWS_PER_RESERVATION);
-        if table.rows.get(&key).is_some_and(|row| row.keep_until <= now) {
-            table.drop_row(&key);
+        if table.rows.get(&id).is_some_and(|row| row.keep_until <= now) {
+            table.drop_row(id);
         }
-        if !table.rows.contains_key(&key) && !table.has_room(ROW_BYTES, self.max_bytes) {
+        if !table.rows.contains_key(&id) && !table.has_room(ROW_BYTES, self.max_bytes) {
             return Err(StoreErrorKind::Full.into());
         }
-        match table.rows.entry(key) {
+        match table.rows.entry(id) {
+            hash_map::Entry::Occupied(row) if row.get().token > token => return Err(StoreErrorKind::LeaseLost.into()),
             hash_map::Entry::Occupied(row) if row.get().answer.is_some() => {}
             hash_map::Entry::Occupied(mut row) => {
                 let row = row.get_mut();
-                row.request = request;
-                row.until = until;
-                if keep_until > row.keep_until {
-                    table.due.remove(&(row.keep_until, key));
-                    table.due.insert((keep_until, key));
-                    row.keep_until = keep_until;
-                }
+                (row.token, row.request, row.until) = (token, request, until);
+                row.remember(id, keep_until, &mut table.due);
             }
             hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(Row { request, until, keep_until, answer: None });
-                table.due.insert((keep_until, key));
+                vacant.insert(Row { token, request, until, keep_until, answer: None });
+                table.due.insert((keep_until, id));
                 table.bytes += ROW_BYTES;
             }
         }
         Ok(())
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
         // A copy of just its size: the original may be a small part of something large.
         let answer = Bytes::copy_from_slice(&answer);
-        let key = *key.as_bytes();
         let table = &mut *self.table.lock();
         let has_room = table.has_room(answer.len(), self.max_bytes);
-        let Some(row) = table.rows.get_mut(&key).filter(|row| row.answer.is_none()) else { return Ok(()) };
+        let row = table.rows.get_mut(&lease.id).filter(|row| row.token == lease.token);
+        let row = row.ok_or(StoreErrorKind::LeaseLost)?;
+        if row.answer.is_some() {
+            return Ok(());
+        }
         if !has_room {
             return Err(StoreErrorKind::Full.into());
         }
         table.bytes += answer.len();
         row.answer = Some(answer);
-        if keep_until > row.keep_until {
-            table.due.remove(&(row.keep_until, key));
-            table.due.insert((keep_until, key));
-            row.keep_until = keep_until;
-        }
+        row.remember(lease.id, keep_until, &mut table.due);
         Ok(())
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
         let table = &mut *self.table.lock();
-        if table.rows.get(key.as_bytes()).is_some_and(|row| row.answer.is_none()) {
-            table.drop_row(key.as_bytes());
+        let row = table.rows.get_mut(&lease.id).filter(|row| row.token == lease.token && row.answer.is_none());
+        if let Some(row) = row {
+            row.until = Timestamp::EPOCH;
         }
         Ok(())
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
         let table = self.table.lock();
-        let row = table.rows.get(key.as_bytes()).filter(|row| row.keep_until > now);
+        let row = table.rows.get(&id).filter(|row| row.keep_until > now);
         Ok(row.map(|row| KeptAnswer { request: row.request, until: row.until, answer: row.answer.clone() }))
     }
 
@@ -206,30 +212,32 @@ mod tests {
         Timestamp::from_unix(1_750_000_000).unwrap().saturating_add(Duration::from_secs(seconds))
     }
 
-    fn key(n: u8) -> AnswerKey {
-        AnswerKey::new(ChallengeId::from_bytes([n; 32]), b"key")
+    fn lease(n: u8, token: u64) -> Lease {
+        Lease { id: ChallengeId::from_bytes([n; 32]), token }
     }
 
     fn reservation(n: u8, now: u64) -> Reservation {
         let request = [n; 32];
-        Reservation { key: key(n), request, now: at(now), until: at(now + 60), keep_until: at(now + 100) }
+        Reservation { lease: lease(n, 1), request, now: at(now), until: at(now + 60), keep_until: at(now + 100) }
     }
 
     #[tokio::test]
     async fn what_is_complete_is_never_replaced() {
         let store = MemoryAnswerStore::new(10_000);
-        store.keep(key(1), "nothing was reserved".into(), at(100)).await.unwrap();
-        assert_eq!(store.look_up(key(1), at(0)).await.unwrap(), None);
+        let (one, id) = (lease(1, 1), lease(1, 1).id);
+        let lost = store.keep(one, "nothing was reserved".into(), at(100)).await.unwrap_err();
+        assert_eq!(lost.kind(), StoreErrorKind::LeaseLost);
+        assert_eq!(store.look_up(id, at(0)).await.unwrap(), None);
         store.reserve(reservation(1, 0)).await.unwrap();
-        let running = store.look_up(key(1), at(0)).await.unwrap().unwrap();
+        let running = store.look_up(id, at(0)).await.unwrap().unwrap();
         assert_eq!((running.until, running.answer), (at(60), None));
-        store.keep(key(1), "the answer".into(), at(50)).await.unwrap();
-        store.keep(key(1), "another".into(), at(200)).await.unwrap();
-        store.reserve(Reservation { request: [9; 32], ..reservation(1, 10) }).await.unwrap();
-        store.give_up(key(1)).await.unwrap();
-        let kept = store.look_up(key(1), at(99)).await.unwrap().unwrap();
+        store.keep(one, "the answer".into(), at(50)).await.unwrap();
+        store.keep(one, "another".into(), at(200)).await.unwrap();
+        store.reserve(Reservation { request: [9; 32], lease: lease(1, 2), ..reservation(1, 10) }).await.unwrap();
+        store.give_up(one).await.unwrap();
+        let kept = store.look_up(id, at(99)).await.unwrap().unwrap();
         assert_eq!((kept.request, kept.answer.as_deref()), ([1; 32], Some(b"the answer".as_slice())));
-        assert_eq!(store.look_up(key(1), at(100)).await.unwrap(), None, "it may be forgotten");
+        assert_eq!(store.look_up(id, at(100)).await.unwrap(), None, "it may be forgotten");
     }
 
     #[tokio::test]
@@ -240,18 +248,17 @@ mod tests {
         }
         assert_eq!(store.reserve(reservation(4, 0)).await.unwrap_err().kind(), StoreErrorKind::Full);
         store.reserve(reservation(3, 1)).await.unwrap();
-        store.keep(key(1), vec![0; 101].into(), at(100)).await.unwrap_err();
-        store.keep(key(1), vec![0; 100].into(), at(100)).await.unwrap();
-        assert_eq!(store.keep(key(2), "x".into(), at(100)).await.unwrap_err().kind(), StoreErrorKind::Full);
-        store.give_up(key(2)).await.unwrap();
-        assert_eq!((store.len(), store.bytes()), (2, 2 * ROW_BYTES + 100));
-        store.reserve(reservation(4, 50)).await.unwrap();
-        // 1 may be forgotten now, 3 was prolonged by a second.
-        assert_eq!(store.forget(at(100), 10).await.unwrap(), 1);
+        store.keep(lease(1, 1), vec![0; 101].into(), at(100)).await.unwrap_err();
+        store.keep(lease(1, 1), vec![0; 100].into(), at(100)).await.unwrap();
+        assert_eq!(store.keep(lease(2, 1), "x".into(), at(100)).await.unwrap_err().kind(), StoreErrorKind::Full);
+        store.give_up(lease(2, 1)).await.unwrap();
+        assert_eq!((store.len(), store.bytes()), (3, 3 * ROW_BYTES + 100), "what is given up stays as a fence");
+        // 1 and 2 may be forgotten now, 3 was prolonged by a second.
+        assert_eq!(store.forget(at(100), 10).await.unwrap(), 2);
         assert_eq!(store.forget(at(101), 0).await.unwrap(), 0);
-        store.reserve(reservation(5, 101)).await.unwrap();
-        assert_eq!((store.len(), store.bytes()), (2, 2 * ROW_BYTES));
-        assert_eq!(store.forget(at(1000), 10).await.unwrap(), 2);
+        store.reserve(reservation(4, 101)).await.unwrap();
+        assert_eq!((store.len(), store.bytes()), (1, ROW_BYTES));
+        assert_eq!(store.forget(at(1000), 10).await.unwrap(), 1);
         assert!(store.is_empty() && store.bytes() == 0 && store.table.lock().due.is_empty());
     }
 }

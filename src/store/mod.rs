@@ -13,6 +13,8 @@ mod memory_answers;
 mod memory_receipts;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod receipt_row;
 mod receipts;
 #[cfg(feature = "redis")]
 mod redis;
@@ -34,7 +36,7 @@ pub use self::redis::{RedisNonceStore, RedisNonceStoreBuilder};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteNonceStore, SqliteNonceStoreBuilder};
 pub use self::{
-    answers::{AnswerKey, AnswerStore, KeptAnswer, Reservation},
+    answers::{AnswerStore, KeptAnswer, Reservation},
     entry::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Page, Proof, RefundReason, Release, Take, Taken},
     error::{StoreError, StoreErrorKind},
     memory::MemoryNonceStore,

@@ -7,6 +7,9 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::protocol::{ChallengeId, ReceiptId, Timestamp, Visibility};
 
+/// No sum is greater: databases have no integers for more.
+pub(super) const MAX_SUM: u64 = i64::MAX as u64;
+
 /// A signed receipt as a ledger keeps it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceiptRow {
@@ -26,7 +29,8 @@ pub struct ReceiptRow {
     pub full: Arc<str>,
     /// What everybody may see of it, with a signature of its own. `None` where nobody may see anything.
     pub public: Option<Arc<str>>,
-    /// What the public list counts: `None` for a receipt that is not listed.
+    /// What the public list counts: `None` for a receipt that is not listed. It counts only with
+    /// [`public`](Self::public), and not while it is provisional.
     pub listed: Option<Listed>,
 }
 
@@ -37,6 +41,22 @@ impl fmt::Debug for ReceiptRow {
             .field("provisional", &self.provisional)
             .field("visibility", &self.visibility)
             .finish_non_exhaustive()
+    }
+}
+
+impl ReceiptRow {
+    /// What counts of it in the public list, with what is shown there.
+    pub(crate) fn in_list(&self) -> Option<(&Listed, &Arc<str>)> {
+        if self.provisional {
+            return None;
+        }
+        Some((self.listed.as_ref()?, self.public.as_ref()?))
+    }
+
+    /// The day on which it was made, see [`Totals::days`]. What is older counts on the first one.
+    pub(crate) fn day(&self) -> u32 {
+        const DAY: i64 = 86_400_000;
+        u32::try_from(self.created_at.unix_millis().div_euclid(DAY).max(0)).unwrap_or(u32::MAX)
     }
 }
 
@@ -105,9 +125,21 @@ pub struct OutcomeRow {
 ///   promises durability at all. The same row once more is `Ok` and counts nothing; another one under the same
 ///   id and the same `provisional` is refused ([`StoreErrorKind::Conflict`](super::StoreErrorKind::Conflict)).
 /// * [`get`](Self::get) answers the final receipt where there is one, or else the provisional one.
-/// * Only final rows with [`listed`](ReceiptRow::listed) are in pages and totals. A page begins with what was
-///   appended last; paging on from [`next`](PublicPage::next) neither repeats nor leaves out what was there when
-///   the first page was read.
+/// * Only final rows with [`listed`](ReceiptRow::listed) and [`public`](ReceiptRow::public) are in pages and
+///   totals. A page begins with what was appended last; paging on from [`next`](PublicPage::next) neither repeats
+///   nor leaves out what was there when the first page was read. What comes into the list later stands before
+///   all that was in it.
+/// * Sums are exact, and stop at 2^63 - 1. Names are compared by all of their bytes; where several have as many
+///   receipts they are in the order of their bytes.
+/// * "The oldest first" is the order in which rows were appended. Of two that were appended at once either may
+///   be the older one.
+/// * The same [outcome](Self::append_outcome) once more is `Ok` and adds nothing, so that a lost reply can be
+///   repeated.
+/// * A limit is obeyed whatever it is: 0 answers nothing, and what is more than there is answers all.
+/// * A store may be bounded. One that is full refuses ([`StoreErrorKind::Full`](super::StoreErrorKind::Full))
+///   and drops nothing.
+///
+/// [`conformance`](crate::conformance) checks it.
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not keep signed receipts",

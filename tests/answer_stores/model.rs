@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tower_mpp::{
-    protocol::Timestamp,
-    store::{AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError, StoreErrorKind},
+    protocol::{ChallengeId, Timestamp},
+    store::{AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind},
 };
 
 /// What is wrong with a store.
@@ -23,6 +23,19 @@ pub(crate) enum Bug {
     GivesUpAnswers,
     GivesUpNothing,
     GivesUpAll,
+    /// Tokens are not looked at in `reserve`.
+    AnyoneReserves,
+    AnyoneKeeps,
+    AnyoneGivesUp,
+    /// What is given up is dropped.
+    GivesUpTheFence,
+    /// A newer lease reserves what an older one has completed.
+    NewerReplacesAnswers,
+    /// What is complete gets the token of whoever comes next.
+    NewerOwnsAnswers,
+    /// What is reserved cannot be taken over.
+    NewerIsShutOut,
+    TokensAsDoubles,
     EmptyIsNone,
     CutAtZero,
     CutAt64KiB,
@@ -37,8 +50,8 @@ pub(crate) enum Bug {
     ForgetDropsAll,
     ForgetDropsRunning,
     ForgetIgnoresLimit,
-    KeysCutShort,
-    KeysCaseFolded,
+    IdsCutShort,
+    IdsCaseFolded,
     LookThenWrite,
     EvictsOldest,
     NeverFull,
@@ -47,6 +60,7 @@ pub(crate) enum Bug {
 
 #[derive(Clone)]
 struct Row {
+    token: u64,
     request: [u8; 32],
     until: Timestamp,
     keep_until: Timestamp,
@@ -69,14 +83,19 @@ impl Drawer {
         Self { rows: Mutex::default(), capacity, bug }
     }
 
-    fn key(&self, key: AnswerKey) -> [u8; 32] {
-        let mut bytes = *key.as_bytes();
+    fn key(&self, id: ChallengeId) -> [u8; 32] {
+        let mut bytes = *id.as_bytes();
         match self.bug {
-            Bug::KeysCutShort => bytes[8..].fill(0),
-            Bug::KeysCaseFolded => bytes.make_ascii_lowercase(),
+            Bug::IdsCutShort => bytes[8..].fill(0),
+            Bug::IdsCaseFolded => bytes.make_ascii_lowercase(),
             _ => {}
         }
         bytes
+    }
+
+    /// Whether a row was reserved by who holds the greater token.
+    fn is_newer(&self, row: &Row, token: u64) -> bool {
+        if self.bug == Bug::TokensAsDoubles { row.token as f64 > token as f64 } else { row.token > token }
     }
 
     /// Changes the rows in one step, or in two.
@@ -100,7 +119,7 @@ impl Drawer {
 #[async_trait]
 impl AnswerStore for Drawer {
     async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        let key = self.key(reservation.key);
+        let (key, token) = (self.key(reservation.lease.id), reservation.lease.token);
         self.change(|rows| {
             if self.bug != Bug::OldAnswersComeBack
                 && rows.get(&key).is_some_and(|row| self.is_over(row, reservation.now))
@@ -108,14 +127,26 @@ impl AnswerStore for Drawer {
                 rows.remove(&key);
             }
             if let Some(row) = rows.get_mut(&key) {
+                let shut_out = self.bug == Bug::NewerIsShutOut && row.token != token;
+                if self.is_newer(row, token) && self.bug != Bug::AnyoneReserves || shut_out {
+                    return Err(StoreErrorKind::LeaseLost.into());
+                }
                 if self.bug == Bug::ReserveReplacesRequests {
                     row.request = reservation.request;
                 }
-                if row.answer.is_some() && self.bug != Bug::ReserveReplacesAnswers || self.bug == Bug::ReservesOnce {
+                let replaces = match self.bug {
+                    Bug::ReserveReplacesAnswers => true,
+                    Bug::NewerReplacesAnswers => row.token < token,
+                    _ => false,
+                };
+                if self.bug == Bug::NewerOwnsAnswers {
+                    row.token = token;
+                }
+                if row.answer.is_some() && !replaces || self.bug == Bug::ReservesOnce {
                     return Ok(());
                 }
                 row.answer = None;
-                (row.request, row.until) = (reservation.request, reservation.until);
+                (row.token, row.request, row.until) = (token, reservation.request, reservation.until);
                 row.keep_until = match self.bug {
                     Bug::ReserveShortensMemory => reservation.keep_until,
                     _ => row.keep_until.max(reservation.keep_until),
@@ -132,14 +163,14 @@ impl AnswerStore for Drawer {
             let Reservation { request, until, keep_until, .. } = reservation;
             let until = if self.bug == Bug::UntilIsKeepUntil { keep_until } else { until };
             let number = rows.values().map(|row| row.number + 1).max().unwrap_or(0);
-            rows.insert(key, Row { request, until, keep_until, answer: None, number });
+            rows.insert(key, Row { token, request, until, keep_until, answer: None, number });
             Ok(())
         })
         .await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        let key = self.key(key);
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        let (key, token) = (self.key(lease.id), lease.token);
         let answer = match self.bug {
             Bug::CutAtZero => answer.iter().copied().take_while(|byte| *byte != 0).collect(),
             Bug::CutAt64KiB => answer.slice(..answer.len().min(65_535)),
@@ -148,12 +179,17 @@ impl AnswerStore for Drawer {
         };
         self.change(|rows| {
             if self.bug == Bug::KeepsUnreserved {
-                let row = Row { request: [0; 32], until: keep_until, keep_until, answer: None, number: 0 };
+                let row = Row { token, request: [0; 32], until: keep_until, keep_until, answer: None, number: 0 };
                 rows.entry(key).or_insert(row);
             }
-            let Some(row) = rows.get_mut(&key) else { return };
+            let row = rows.get_mut(&key).filter(|row| match self.bug {
+                Bug::AnyoneKeeps => true,
+                Bug::TokensAsDoubles => row.token as f64 == token as f64,
+                _ => row.token == token,
+            });
+            let row = row.ok_or(StoreErrorKind::LeaseLost)?;
             if row.answer.is_some() && self.bug != Bug::LastAnswerWins {
-                return;
+                return Ok(());
             }
             row.answer = (self.bug != Bug::EmptyIsNone || !answer.is_empty()).then_some(answer);
             row.keep_until = match self.bug {
@@ -161,27 +197,29 @@ impl AnswerStore for Drawer {
                 Bug::KeepNeverMoves => row.keep_until,
                 _ => row.keep_until.max(keep_until),
             };
+            Ok(())
         })
-        .await;
-        Ok(())
+        .await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        let key = self.key(key);
-        self.change(|rows| match self.bug {
-            Bug::GivesUpNothing => {}
-            Bug::GivesUpAll => rows.clear(),
-            bug if rows.get(&key).is_some_and(|row| row.answer.is_none() || bug == Bug::GivesUpAnswers) => {
-                rows.remove(&key);
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        let (key, token) = (self.key(lease.id), lease.token);
+        self.change(|rows| {
+            let row = rows.get_mut(&key).filter(|row| row.token == token || self.bug == Bug::AnyoneGivesUp);
+            let Some(row) = row.filter(|row| row.answer.is_none() || self.bug == Bug::GivesUpAnswers) else { return };
+            match self.bug {
+                Bug::GivesUpNothing => {}
+                Bug::GivesUpAll => rows.clear(),
+                Bug::GivesUpTheFence => drop(rows.remove(&key)),
+                _ => (row.until, row.answer) = (Timestamp::EPOCH, None),
             }
-            _ => {}
         })
         .await;
         Ok(())
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        let key = self.key(key);
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let key = self.key(id);
         let rows = self.rows.lock().unwrap();
         let row = rows.get(&key).filter(|row| !self.is_over(row, now) || self.bug == Bug::ShownForever);
         Ok(row.map(|row| KeptAnswer {

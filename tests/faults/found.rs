@@ -29,7 +29,7 @@ fn an_answer_that_cannot_be_looked_up_is_not_made_again() {
         refunds: false,
         payers: vec![payer(0)],
         faults: vec![Planned { call: Call::LookUp, first: 0, times: 1, fault: Fault::Error }],
-        service: vec![Does::ServeOne, Does::Serve],
+        service: vec![Does::ServeOne, Does::ServeLate],
         actions: vec![present(0, Some(4)), present(0, None)],
         too_late: false,
     });
@@ -80,4 +80,33 @@ fn one_payment_buys_one_answer_under_any_number_of_keys() {
         actions: vec![present(0, Some(6)), Action::Sleep(1), present(1, None), present(0, None)],
         too_late: false,
     });
+}
+
+/// The lease ends while its holder keeps the answer, and who comes then is served another one. The first was kept
+/// after that all the same, and given beside the second to whoever came later with the same key.
+#[test]
+fn an_answer_of_a_lost_lease_is_not_kept_beside_its_successors() {
+    // Who takes over comes with the same key, with another one, or with none.
+    for other in [Some(0), Some(1), None] {
+        for after in [false, true] {
+            let kept = Planned { call: Call::Keep, first: 0, times: 1, fault: Fault::Slow };
+            assert_right(&Schedule {
+                yields: (0, 0),
+                after,
+                refunds: false,
+                payers: vec![payer(0), Payer { key: other, ..payer(0) }],
+                faults: vec![kept],
+                service: vec![Does::ServeOne, Does::ServeLate],
+                actions: vec![
+                    Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: false },
+                    Action::Sleep(100),
+                    Action::Jump(Jump::Lease),
+                    present(1, None),
+                    Action::Sleep(1000),
+                    present(0, None),
+                ],
+                too_late: false,
+            });
+        }
+    }
 }

@@ -13,8 +13,8 @@ use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore, NonceStore,
-        Page, RefundReason, Release, Reservation, StoreError, StoreErrorKind, Take, Taken,
+        AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore, NonceStore, Page,
+        RefundReason, Release, Reservation, StoreError, StoreErrorKind, Take, Taken,
     },
 };
 
@@ -292,16 +292,16 @@ impl AnswerStore for FaultyAnswers {
         self.through(Call::Reserve, async move |store| store.reserve(reservation).await).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        self.through(Call::Keep, async move |store| store.keep(key, answer.clone(), keep_until).await).await
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        self.through(Call::Keep, async move |store| store.keep(lease, answer.clone(), keep_until).await).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.through(Call::GiveUp, async move |store| store.give_up(key).await).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.through(Call::GiveUp, async move |store| store.give_up(lease).await).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        self.through(Call::LookUp, async move |store| store.look_up(key, now).await).await
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.through(Call::LookUp, async move |store| store.look_up(id, now).await).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

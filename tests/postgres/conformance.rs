@@ -1,4 +1,4 @@
-//! Both public suites, on the store and behind what it is used through.
+//! The public suites, on the store and behind what it is used through.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use tower_mpp::{
     conformance::{
         answer_store,
         nonce_store::{Replicas, Suite},
+        receipt_store,
     },
-    store::{AnswerStore, NonceStore, PostgresNonceStore},
+    store::{AnswerStore, NonceStore, PostgresNonceStore, ReceiptStore},
 };
 
 use crate::{new_schema, options, server, store};
@@ -67,4 +68,24 @@ async fn shared_answers_keep_the_laws() {
 #[tokio::test]
 async fn two_replicas_of_answers_keep_the_laws() {
     answer_store::Suite::new(|| replicas(1 << 30)).bounded(|| replicas(100_000)).assert().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_receipts_keep_the_laws() {
+    receipt_store::Suite::new(store).assert().await;
+}
+
+#[tokio::test]
+async fn boxed_receipts_keep_the_laws() {
+    receipt_store::Suite::new(|| async { Box::new(store().await) as Box<dyn ReceiptStore> }).assert().await;
+}
+
+#[tokio::test]
+async fn shared_receipts_keep_the_laws() {
+    receipt_store::Suite::new(|| async { Arc::new(store().await) as Arc<dyn ReceiptStore> }).assert().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_of_receipts_keep_the_laws() {
+    receipt_store::Suite::new(|| replicas(1 << 30)).assert().await;
 }

@@ -6,6 +6,7 @@ mod outages;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod proxy;
+mod receipts;
 mod schema;
 mod trips;
 
@@ -17,8 +18,11 @@ use std::{
 
 use tokio::sync::OnceCell;
 use tower_mpp::{
-    protocol::{ChallengeId, Settlement, SpendKey, Timestamp},
-    store::{Claim, Claimed, Lease, NonceStore as _, PostgresNonceStore, PostgresNonceStoreBuilder, Proof, StoreError},
+    protocol::{ChallengeId, ReceiptId, Settlement, SpendKey, Timestamp, Visibility},
+    store::{
+        Claim, Claimed, Lease, Listed, NonceStore as _, OutcomeRow, PostgresNonceStore, PostgresNonceStoreBuilder,
+        Proof, ReceiptRow, StoreError,
+    },
 };
 
 use crate::postgres::Postgres;
@@ -75,6 +79,26 @@ async fn won(store: &PostgresNonceStore, n: u32) -> Lease {
 
 fn settlement() -> Settlement {
     Settlement::new("pi_1", at(1))
+}
+
+/// The receipt number `n`, which is listed.
+fn receipt(n: u32) -> ReceiptRow {
+    ReceiptRow {
+        id: ReceiptId::from_bytes(std::array::from_fn(|place| n.to_be_bytes()[place % 4])),
+        provisional: false,
+        parent: None,
+        payment: Some(id(n)),
+        visibility: Visibility::PublicMinimal,
+        created_at: at(n.into()),
+        full: format!("{{\"receipt\":{n}}}").into(),
+        public: Some(format!("{{\"public\":{n}}}").into()),
+        listed: Some(Listed { name: "agent".into(), succeeded: true, paid: true, tokens: 10 }),
+    }
+}
+
+/// What came of the receipt number `n`.
+fn outcome(n: u32) -> OutcomeRow {
+    OutcomeRow { receipt: receipt(n).id, created_at: at(1), json: "{\"ok\":true}".into() }
 }
 
 /// All that an error says, with its causes.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tower_mpp::store::{
-    AnswerKey, AnswerStore as _, Claimed, End, EntryState, NonceStore as _, Page, PostgresNonceStore, RefundReason,
-    Release, Reservation, StoreErrorKind, Take, Taken,
+    AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, PostgresNonceStore, ReceiptStore as _,
+    RefundReason, Release, Reservation, StoreErrorKind, Take, Taken,
 };
 
-use crate::{at, claim, id, new_schema, proxy::Proxy, server, settlement, won};
+use crate::{at, claim, id, new_schema, outcome, proxy::Proxy, receipt, server, settlement, won};
 
 async fn through(proxy: &Proxy, connections: u32) -> PostgresNonceStore {
     let server = server().await;
@@ -43,13 +43,23 @@ async fn every_step(store: &PostgresNonceStore, proxy: &Proxy, n: u32) -> Vec<(&
     count!("commit of the refund", store.commit(lease, End::Refunded));
     count!("forget", tower_mpp::store::NonceStore::forget(store, at(200), 10));
 
-    let key = AnswerKey::new(id(n), b"key");
+    let lease = Lease { id: id(n), token: 1 };
     let request = [1; 32];
-    count!("reserve", store.reserve(Reservation { key, request, now: at(0), until: at(60), keep_until: at(100) }));
-    count!("keep", store.keep(key, Bytes::from_static(b"answer"), at(100)));
-    count!("look_up", store.look_up(key, at(0)));
-    count!("give_up", store.give_up(key));
+    count!("reserve", store.reserve(Reservation { lease, request, now: at(0), until: at(60), keep_until: at(100) }));
+    count!("keep", store.keep(lease, Bytes::from_static(b"answer"), at(100)));
+    count!("look_up", store.look_up(lease.id, at(0)));
+    count!("give_up", store.give_up(lease));
     count!("forget answers", tower_mpp::store::AnswerStore::forget(store, at(200), 10));
+
+    count!("append", store.append(receipt(n)));
+    count!("append it again", store.append(receipt(n)));
+    count!("get", store.get(receipt(n).id));
+    count!("of_payment", store.of_payment(id(n), 10));
+    count!("children", store.children(receipt(n).id, 10));
+    count!("public_page", store.public_page(None, 50));
+    count!("totals", store.totals(10, 0));
+    count!("append_outcome", store.append_outcome(outcome(n)));
+    count!("outcomes", store.outcomes(receipt(n).id, 10));
     trips
 }
 
@@ -117,6 +127,24 @@ async fn every_other_step_whose_answer_is_lost_is_repeated_too() {
         }
         assert!(!proxy.will_cut());
     }
+}
+
+#[tokio::test]
+async fn receipts_and_outcomes_whose_answer_is_lost_are_added_once() {
+    let proxy = Proxy::start(server().await.port()).await;
+    let store = through(&proxy, 1).await;
+    store.append(receipt(1)).await.unwrap();
+    store.append_outcome(outcome(1)).await.unwrap();
+    proxy.cut();
+    store.append(receipt(2)).await.unwrap();
+    assert!(!proxy.will_cut());
+    store.append_outcome(outcome(1)).await.unwrap();
+    proxy.cut();
+    store.append_outcome(outcome(2)).await.unwrap();
+    assert!(!proxy.will_cut());
+    assert_eq!(store.public_page(None, 10).await.unwrap().receipts.len(), 2);
+    assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 2);
+    assert_eq!(store.outcomes(receipt(2).id, 10).await.unwrap(), [outcome(2)]);
 }
 
 #[tokio::test]

@@ -128,8 +128,8 @@ async fn scripts_that_the_server_has_forgotten_are_given_again() {
     store.release(lease, Release::Undelivered).await.unwrap();
     store.reserve(reservation(1)).await.unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut operator).await.unwrap();
-    store.keep(reservation(1).key, Bytes::from_static(b"answer"), now()).await.unwrap();
-    assert!(store.look_up(reservation(1).key, now()).await.unwrap().is_some());
+    store.keep(reservation(1).lease, Bytes::from_static(b"answer"), now()).await.unwrap();
+    assert!(store.look_up(id(1), now()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_replica_that_is_waited_for_has_every_step_and_without_one_nothing_cou
     unavailable(store.reserve(reservation(1))).await;
     // Looks need nobody.
     assert!(store.find(id(1)).await.unwrap().is_some());
-    assert!(store.look_up(reservation(1).key, now()).await.unwrap().is_some());
+    assert!(store.look_up(id(1), now()).await.unwrap().is_some());
 
     let port = server.url().split([':', '/']).nth(4).unwrap().to_owned();
     let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"]).await;

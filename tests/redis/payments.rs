@@ -7,8 +7,7 @@ use tower_mpp::{
     method::Settlement,
     protocol::{ChallengeId, SpendKey, Timestamp},
     store::{
-        AnswerKey, Claim, Claimed, End, Lease, NonceStore as _, Proof, RedisNonceStore, Reservation, StoreError,
-        StoreErrorKind,
+        Claim, Claimed, End, Lease, NonceStore as _, Proof, RedisNonceStore, Reservation, StoreError, StoreErrorKind,
     },
 };
 
@@ -47,7 +46,7 @@ pub(crate) fn settlement(n: u64) -> Settlement {
 
 pub(crate) fn reservation(n: u64) -> Reservation {
     Reservation {
-        key: AnswerKey::new(id(n), b"key"),
+        lease: Lease { id: id(n), token: 1 },
         request: [9; 32],
         now: now(),
         until: now().saturating_add(LEASE),

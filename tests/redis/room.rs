@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use tower_mpp::store::{
-    AnswerStore as _, Claim, Claimed, End, NonceStore as _, Page, RefundReason, Release, StoreErrorKind, Take, Taken,
+use tower_mpp::{
+    protocol::Timestamp,
+    store::{
+        AnswerStore as _, Claim, Claimed, End, NonceStore as _, Page, RefundReason, Release, StoreErrorKind, Take,
+        Taken,
+    },
 };
 
 use crate::{
@@ -66,7 +70,7 @@ async fn open_entries_stay_and_ended_ones_are_forgotten_by_the_server() {
     // The merchant's clock is wrong: behind, ahead, or told only once and long ago.
     for (n, shift) in [(3, -86_400), (4, 86_400)] {
         let moved = now().unix() + shift;
-        let at = |after: Duration| tower_mpp::protocol::Timestamp::from_unix(moved).unwrap().saturating_add(after);
+        let at = |after: Duration| Timestamp::from_unix(moved).unwrap().saturating_add(after);
         let claim = Claim { now: at(Duration::ZERO), lease_until: at(LEASE), keep_until: at(KEEP), ..claim(n) };
         let Claimed::Won { lease, .. } = store.claim(claim).await.unwrap() else { panic!("not won") };
         store.settle(lease, &settlement(n)).await.unwrap();
@@ -76,7 +80,7 @@ async fn open_entries_stay_and_ended_ones_are_forgotten_by_the_server() {
     }
 
     store.reserve(reservation(1)).await.unwrap();
-    store.keep(reservation(1).key, Bytes::from_static(b"answer"), now().saturating_add(2 * KEEP)).await.unwrap();
+    store.keep(reservation(1).lease, Bytes::from_static(b"answer"), now().saturating_add(2 * KEEP)).await.unwrap();
     let answers: Vec<String> = redis::cmd("KEYS").arg("{mpp}:a:*").query_async(connection).await.unwrap();
     let millis: u64 = redis::cmd("PTTL").arg(&answers[0]).query_async(connection).await.unwrap();
     assert!(millis > least(2 * KEEP), "{millis}");
@@ -122,10 +126,11 @@ async fn a_full_server_refuses_new_payments_and_ends_those_that_it_has() {
     assert_eq!(store.reserve(reservation(5)).await.unwrap_err().kind(), StoreErrorKind::Full);
     let large = Bytes::from(vec![1; 1000]);
     let until = now().saturating_add(KEEP);
-    assert_eq!(store.keep(reservation(0).key, large, until).await.unwrap_err().kind(), StoreErrorKind::Full);
+    assert_eq!(store.keep(reservation(0).lease, large, until).await.unwrap_err().kind(), StoreErrorKind::Full);
     store.reserve(reservation(0)).await.unwrap();
-    store.give_up(reservation(0).key).await.unwrap();
-    assert!(store.look_up(reservation(1).key, now()).await.unwrap().is_some());
+    store.give_up(reservation(0).lease).await.unwrap();
+    assert_eq!(store.look_up(id(0), now()).await.unwrap().unwrap().until, Timestamp::EPOCH);
+    assert!(store.look_up(id(1), now()).await.unwrap().is_some());
 
     // All that it has goes on, and every step is possible.
     store.renew(first, now().saturating_add(KEEP)).await.unwrap();

@@ -167,5 +167,5 @@ async fn a_prefix_separates_journals_and_keeps_all_keys_in_one_slot() {
         let refused = unavailable(builder().prefix(bad).connect(&server.url())).await;
         assert!(refused.contains("prefix"), "{refused}");
     }
-    assert!(one.look_up(reservation(1).key, now()).await.unwrap().is_some());
+    assert!(one.look_up(id(1), now()).await.unwrap().is_some());
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tower_mpp::{
-    conformance::{answer_store, nonce_store},
-    store::{AnswerStore, NonceStore, SqliteNonceStore},
+    conformance::{answer_store, nonce_store, receipt_store},
+    store::{AnswerStore, NonceStore, ReceiptStore, SqliteNonceStore},
 };
 
 use crate::home::Home;
@@ -85,4 +85,29 @@ async fn answers_of_two_handles_keep_the_laws() {
         .bounded(each!(home => replicas(home, 100_000).await))
         .assert()
         .await;
+}
+
+#[tokio::test]
+async fn receipts_keep_the_laws() {
+    receipt_store::Suite::new(each!(home => home.store().await)).assert().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_keep_the_laws_on_threads() {
+    receipt_store::Suite::new(each!(home => home.store().await)).assert().await;
+}
+
+#[tokio::test]
+async fn boxed_receipts_keep_the_laws() {
+    receipt_store::Suite::new(each!(home => Box::new(home.store().await) as Box<dyn ReceiptStore>)).assert().await;
+}
+
+#[tokio::test]
+async fn shared_receipts_keep_the_laws() {
+    receipt_store::Suite::new(each!(home => Arc::new(home.store().await) as Arc<dyn ReceiptStore>)).assert().await;
+}
+
+#[tokio::test]
+async fn receipts_of_two_handles_keep_the_laws() {
+    receipt_store::Suite::new(each!(home => replicas(home, 1 << 30).await)).assert().await;
 }

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use rusqlite::Connection;
 use tower_mpp::store::{
-    AnswerKey, AnswerStore as _, Claimed, End, EntryState, NonceStore as _, Page, Release, Reservation,
-    SqliteNonceStore, StoreErrorKind, Take, Taken,
+    AnswerStore as _, Claimed, End, EntryState, NonceStore as _, Page, Release, Reservation, SqliteNonceStore,
+    StoreErrorKind, Take, Taken,
 };
 
 use crate::home::{Home, KEEP, LEASE, at, causes, claim, delivered, held, settlement};
@@ -36,10 +36,9 @@ async fn everything_is_there_when_it_is_opened_again() {
     let last = delivered(&store, 3).await.unwrap();
     let given_back = held(&store, 4).await.unwrap();
     store.release(given_back, Release::NotCharged).await.unwrap();
-    let key = AnswerKey::new(claim(3).id, b"key");
-    let reservation = Reservation { key, request: [7; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) };
+    let reservation = Reservation { lease: last, request: [7; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) };
     store.reserve(reservation).await.unwrap();
-    store.keep(key, "the answer".into(), at(KEEP)).await.unwrap();
+    store.keep(last, "the answer".into(), at(KEEP)).await.unwrap();
     let before = store.find(claim(2).id).await.unwrap();
     drop(store);
     closed(&path);
@@ -48,7 +47,7 @@ async fn everything_is_there_when_it_is_opened_again() {
     assert!(matches!(store.claim(claim(1)).await.unwrap(), Claimed::Busy));
     assert_eq!(store.find(claim(2).id).await.unwrap(), before);
     assert!(matches!(store.claim(claim(3)).await.unwrap(), Claimed::Spent(End::Delivered)));
-    let answer = store.look_up(key, at(0)).await.unwrap().unwrap();
+    let answer = store.look_up(last.id, at(0)).await.unwrap().unwrap();
     assert_eq!((answer.request, answer.answer.as_deref()), ([7; 32], Some(&b"the answer"[..])));
     // Leases go on, and new ones are told from those of before.
     store.settle(lease, &settlement(1)).await.unwrap();
@@ -150,9 +149,9 @@ async fn a_file_of_a_later_version_is_refused_and_untouched() {
     let path = home.path();
     drop(SqliteNonceStore::open(&path).await.unwrap());
     closed(&path);
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     refused(&path, "later version").await;
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     SqliteNonceStore::open(&path).await.unwrap();
 }
 

@@ -13,8 +13,10 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower_mpp::{
     method::Settlement,
-    protocol::{ChallengeId, SpendKey, Timestamp},
-    store::{Claim, Claimed, End, Lease, NonceStore, Proof, SqliteNonceStore, StoreError},
+    protocol::{ChallengeId, ReceiptId, SpendKey, Timestamp, Visibility},
+    store::{
+        Claim, Claimed, End, Lease, Listed, NonceStore, OutcomeRow, Proof, ReceiptRow, SqliteNonceStore, StoreError,
+    },
 };
 
 /// A folder that goes when the test is over.
@@ -80,6 +82,26 @@ pub(crate) async fn delivered(store: &impl NonceStore, n: u64) -> Result<Lease, 
     store.settle(lease, &settlement(n)).await?;
     store.commit(lease, End::Delivered).await?;
     Ok(lease)
+}
+
+/// The receipt number `n`, which is listed.
+pub(crate) fn receipt(n: u64) -> ReceiptRow {
+    ReceiptRow {
+        id: ReceiptId::from_bytes(std::array::from_fn(|place| n.to_be_bytes()[place % 8])),
+        provisional: false,
+        parent: None,
+        payment: Some(claim(n).id),
+        visibility: Visibility::PublicMinimal,
+        created_at: at(n),
+        full: format!("{{\"receipt\":{n}}}").into(),
+        public: Some(format!("{{\"public\":{n}}}").into()),
+        listed: Some(Listed { name: "agent".into(), succeeded: true, paid: true, tokens: 10 }),
+    }
+}
+
+/// What came of the receipt number `n`.
+pub(crate) fn outcome(n: u64) -> OutcomeRow {
+    OutcomeRow { receipt: receipt(n).id, created_at: at(n), json: "{\"ok\":true}".into() }
 }
 
 /// Everything that went wrong, down to the first cause.

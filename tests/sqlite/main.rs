@@ -4,6 +4,7 @@
 mod conformance;
 mod file;
 mod home;
+mod receipts;
 mod sharing;
 mod space;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ use std::fs;
 
 use futures_util::future::join_all;
 use rusqlite::Connection;
-use tower_mpp::store::{AnswerKey, AnswerStore, Claimed, NonceStore, Reservation, SqliteNonceStore, StoreErrorKind};
+use tower_mpp::store::{AnswerStore, Claimed, Lease, NonceStore, Reservation, SqliteNonceStore, StoreErrorKind};
 
 use crate::{
     file::closed,
@@ -55,9 +55,9 @@ async fn answers_are_bounded_and_counted_right_when_it_is_opened_again() {
     let home = Home::new();
     let path = home.path();
     let open = || SqliteNonceStore::builder(&path).max_answer_bytes(3 * MEBIBYTE).open();
-    let key = |n| AnswerKey::new(claim(n).id, b"key");
+    let lease = |n| Lease { id: claim(n).id, token: 1 };
     let reservation = |n, now| Reservation {
-        key: key(n),
+        lease: lease(n),
         request: [1; 32],
         now: at(now),
         until: at(now + LEASE),
@@ -72,18 +72,18 @@ async fn answers_are_bounded_and_counted_right_when_it_is_opened_again() {
             store.reserve(reservation(n, begin)).await.unwrap();
         }
         for n in 0..2 {
-            store.keep(key(n), answer(), at(begin + KEEP)).await.unwrap();
+            store.keep(lease(n), answer(), at(begin + KEEP)).await.unwrap();
         }
-        assert_eq!(store.keep(key(2), answer(), at(begin + KEEP)).await.unwrap_err().kind(), StoreErrorKind::Full);
-        store.give_up(key(2)).await.unwrap();
+        assert_eq!(store.keep(lease(2), answer(), at(begin + KEEP)).await.unwrap_err().kind(), StoreErrorKind::Full);
+        store.give_up(lease(2)).await.unwrap();
         drop(store);
         closed(&path);
         let store = open().await.unwrap();
         store.reserve(reservation(3, begin)).await.unwrap();
-        assert_eq!(store.keep(key(3), answer(), at(begin + KEEP)).await.unwrap_err().kind(), StoreErrorKind::Full);
+        assert_eq!(store.keep(lease(3), answer(), at(begin + KEEP)).await.unwrap_err().kind(), StoreErrorKind::Full);
         // The next round finds two of them at the end of their time, and the others forgotten.
         if round == 1 {
-            assert_eq!(AnswerStore::forget(&store, at(begin + KEEP), 10).await.unwrap(), 3);
+            assert_eq!(AnswerStore::forget(&store, at(begin + KEEP), 10).await.unwrap(), 4);
         }
         drop(store);
         closed(&path);
@@ -97,10 +97,10 @@ async fn forgotten_answers_give_their_space_back() {
     let path = home.path();
     let store = SqliteNonceStore::open(&path).await.unwrap();
     for n in 0..ANSWERS {
-        let key = AnswerKey::new(claim(n).id, b"key");
-        let reservation = Reservation { key, request: [1; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) };
+        let lease = Lease { id: claim(n).id, token: 1 };
+        let reservation = Reservation { lease, request: [1; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) };
         store.reserve(reservation).await.unwrap();
-        store.keep(key, vec![7; 1024 * 1024].into(), at(KEEP)).await.unwrap();
+        store.keep(lease, vec![7; 1024 * 1024].into(), at(KEEP)).await.unwrap();
     }
     let other = Connection::open(&path).unwrap();
     let length = || {

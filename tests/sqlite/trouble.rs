@@ -14,13 +14,13 @@ use std::{
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use tower_mpp::store::{
-    AnswerKey, AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, RefundReason, Release,
+    AnswerStore as _, Claimed, End, EntryState, Lease, NonceStore as _, Page, ReceiptStore as _, RefundReason, Release,
     Reservation, SqliteNonceStore, StoreError, StoreErrorKind, Take,
 };
 
 use crate::{
     file::closed,
-    home::{Home, KEEP, LEASE, at, causes, claim, delivered, held, settlement},
+    home::{Home, KEEP, LEASE, at, causes, claim, delivered, held, outcome, receipt, settlement},
 };
 
 /// Where the process of a test finds its folder, and what it is told about it.
@@ -63,8 +63,8 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
 }
 
 fn reservation(n: u64) -> Reservation {
-    let key = AnswerKey::new(claim(n).id, b"key");
-    Reservation { key, request: [1; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) }
+    let lease = Lease { id: claim(n).id, token: 1 };
+    Reservation { lease, request: [1; 32], now: at(0), until: at(LEASE), keep_until: at(KEEP) }
 }
 
 /// Payments in every state that a step can find them in.
@@ -97,6 +97,7 @@ impl Payments {
         let given_up = held(&store, GIVEN_UP).await.unwrap();
         store.release(given_up, Release::Unknown).await.unwrap();
         store.reserve(reservation(SETTLED)).await.unwrap();
+        store.append(receipt(1)).await.unwrap();
         let filler = held(&store, FILLER).await.unwrap();
         Self { path, store, held: held_now, settled, refunding, filler }
     }
@@ -127,7 +128,9 @@ impl Payments {
         let take = Take { id: claim(GIVEN_UP).id, now: at(0), lease_until: at(LEASE), asked_for: true };
         unavailable(store.take(take).await);
         unavailable(store.reserve(reservation(10)).await);
-        unavailable(store.keep(reservation(SETTLED).key, vec![7; 1000].into(), at(KEEP)).await);
+        unavailable(store.keep(reservation(SETTLED).lease, vec![7; 1000].into(), at(KEEP)).await);
+        unavailable(store.append(receipt(2)).await);
+        unavailable(store.append_outcome(outcome(1)).await);
         for answer in join_all((100..200).map(|n| store.claim(claim(n)))).await {
             unavailable(answer);
         }
@@ -149,9 +152,14 @@ impl Payments {
         let open = Page { now: at(0), after: None, limit: 1000, due: true };
         let open: Vec<_> = store.unfinished(open).await.unwrap().iter().map(|entry| entry.id).collect();
         assert_eq!(open, [claim(GIVEN_UP).id]);
-        assert!(store.look_up(reservation(10).key, at(0)).await.unwrap().is_none());
-        let reserved = store.look_up(reservation(SETTLED).key, at(0)).await.unwrap().unwrap();
+        assert!(store.look_up(claim(10).id, at(0)).await.unwrap().is_none());
+        let reserved = store.look_up(claim(SETTLED).id, at(0)).await.unwrap().unwrap();
         assert_eq!(reserved.answer, None);
+        assert_eq!(store.get(receipt(1).id).await.unwrap(), Some(receipt(1)));
+        assert_eq!(store.get(receipt(2).id).await.unwrap(), None);
+        assert_eq!(store.public_page(None, 10).await.unwrap().receipts.len(), 1);
+        assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 1);
+        assert_eq!(store.outcomes(receipt(1).id, 10).await.unwrap(), []);
     }
 
     /// The same store, and its leases, go on.
@@ -162,7 +170,10 @@ impl Payments {
         store.commit(lease, End::Delivered).await.unwrap();
         store.commit(settled, End::Delivered).await.unwrap();
         store.commit(refunding, End::Refunded).await.unwrap();
-        store.keep(reservation(SETTLED).key, vec![7; 1000].into(), at(KEEP)).await.unwrap();
+        store.append(receipt(2)).await.unwrap();
+        store.append_outcome(outcome(2)).await.unwrap();
+        assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 2);
+        store.keep(reservation(SETTLED).lease, vec![7; 1000].into(), at(KEEP)).await.unwrap();
         for n in [10, 100, 199] {
             held(&store, n).await.unwrap();
         }
@@ -204,7 +215,7 @@ async fn a_full_disk_is_survived() {
         // There is room for a claim, and not for a large answer beside it.
         let length = fs::metadata(&ballast).unwrap().len();
         fs::OpenOptions::new().write(true).open(&ballast).unwrap().set_len(length - 256 * 1024).unwrap();
-        let large = payments.store.keep(reservation(SETTLED).key, vec![7; 1024 * 1024].into(), at(KEEP));
+        let large = payments.store.keep(reservation(SETTLED).lease, vec![7; 1024 * 1024].into(), at(KEEP));
         let (large, small) = tokio::join!(large, held(&payments.store, 300));
         assert!(unavailable(large).contains("full"));
         payments.store.release(small.unwrap(), Release::NotCharged).await.unwrap();

@@ -1,6 +1,6 @@
 //! Answers that are complete.
 
-use super::lab::{Checked, KEEP, Lab, WORK, request};
+use super::lab::{Checked, KEEP, Lab, WORK, lease, lost, request};
 use crate::store::Reservation;
 
 /// The size of the largest answer that every store must keep.
@@ -30,9 +30,11 @@ pub(super) async fn as_given(lab: &Lab) -> Checked {
 }
 
 pub(super) async fn needs_reservation(lab: &Lab) -> Checked {
-    lab.keep("a key that was never reserved", 1, b"answer", KEEP).await?;
+    let keep = || lab.store.keep(lease(1), "answer".into(), lab.at(KEEP));
+    lost("never reserved", "keep", keep().await)?;
     lab.absent("kept, and never reserved", 1, 0).await?;
     lab.reserved(2).await?;
+    lost("never reserved, after another was", "keep", keep().await)?;
     lab.absent("kept, and never reserved, after another was", 1, 0).await?;
     lab.reserved(1).await?;
     lab.running("reserved after that", 1, 0, WORK).await

@@ -1,4 +1,4 @@
-//! What the laws are written with: a store, instants, keys, and steps that say what they expect.
+//! What the laws are written with: a store, instants, payments, and steps that say what they expect.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) use crate::conformance::laws::Checked;
 use crate::{
-    protocol::Timestamp,
-    store::{AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError, StoreErrorKind},
+    protocol::{ChallengeId, Timestamp},
+    store::{AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind},
 };
 
 /// Until when somebody is at work on an answer, in milliseconds.
@@ -37,7 +37,7 @@ impl Lab {
     /// The reservation number `n` at the beginning.
     pub(super) fn reservation(&self, n: u64) -> Reservation {
         Reservation {
-            key: key(n),
+            lease: lease(n),
             request: request(n),
             now: self.at(0),
             until: self.at(WORK),
@@ -55,7 +55,7 @@ impl Lab {
     }
 
     pub(super) async fn keep(&self, what: &str, n: u64, answer: &[u8], keep: u64) -> Checked {
-        done(what, "keep", self.store.keep(key(n), Bytes::copy_from_slice(answer), self.at(keep)).await)
+        done(what, "keep", self.store.keep(lease(n), Bytes::copy_from_slice(answer), self.at(keep)).await)
     }
 
     /// Reserves number `n` at the beginning, and keeps the answer.
@@ -65,7 +65,7 @@ impl Lab {
     }
 
     pub(super) async fn give_up(&self, what: &str, n: u64) -> Checked {
-        done(what, "give_up", self.store.give_up(key(n)).await)
+        done(what, "give_up", self.store.give_up(lease(n)).await)
     }
 
     pub(super) async fn forget(&self, millis: u64, limit: usize) -> Checked<usize> {
@@ -73,10 +73,10 @@ impl Lab {
     }
 
     pub(super) async fn look_up(&self, n: u64, millis: u64) -> Checked<Option<KeptAnswer>> {
-        self.store.look_up(key(n), self.at(millis)).await.map_err(|error| format!("`look_up` failed: {error}"))
+        self.store.look_up(id(n), self.at(millis)).await.map_err(|error| format!("`look_up` failed: {error}"))
     }
 
-    /// Nothing is known under key `n`.
+    /// Nothing is known of payment `n`.
     pub(super) async fn absent(&self, what: &str, n: u64, millis: u64) -> Checked {
         match self.look_up(n, millis).await? {
             None => Ok(()),
@@ -84,23 +84,32 @@ impl Lab {
         }
     }
 
-    /// The row under key `n`.
+    /// The row of payment `n`.
     pub(super) async fn row(&self, what: &str, n: u64, millis: u64) -> Checked<KeptAnswer> {
         let found = self.look_up(n, millis).await?.ok_or_else(|| format!("{what}: nothing is found"))?;
-        if found.request == request(n) { Ok(found) } else { Err(format!("{what}: the hash of the request differs")) }
+        if found.request == request(n) { Ok(found) } else { Err(format!("{what}: the mark of the request differs")) }
     }
 
-    /// Key `n` is reserved until an instant.
+    /// The answer to payment `n` is on its way until an instant.
     pub(super) async fn running(&self, what: &str, n: u64, millis: u64, until: u64) -> Checked {
+        self.incomplete(what, n, millis, self.at(until)).await
+    }
+
+    /// The answer to payment `n` was given up, and its row is still there.
+    pub(super) async fn idle(&self, what: &str, n: u64, millis: u64) -> Checked {
+        self.incomplete(what, n, millis, Timestamp::EPOCH).await
+    }
+
+    async fn incomplete(&self, what: &str, n: u64, millis: u64, until: Timestamp) -> Checked {
         let found = self.row(what, n, millis).await?;
         match found.answer {
             Some(_) => Err(format!("{what}: an answer is found")),
-            None if found.until == self.at(until) => Ok(()),
-            None => Err(format!("{what}: reserved until {} instead of {}", found.until, self.at(until))),
+            None if found.until == until => Ok(()),
+            None => Err(format!("{what}: reserved until {} instead of {until}", found.until)),
         }
     }
 
-    /// The answer under key `n` is complete, byte for byte.
+    /// The answer to payment `n` is complete, byte for byte.
     pub(super) async fn complete(&self, what: &str, n: u64, millis: u64, answer: &[u8]) -> Checked {
         match self.row(what, n, millis).await?.answer {
             Some(found) if *found == *answer => Ok(()),
@@ -123,12 +132,26 @@ pub(super) fn is_full(result: &Result<(), StoreError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Full)
 }
 
-/// The key number `n`.
-pub(super) fn key(n: u64) -> AnswerKey {
-    AnswerKey::from_bytes(digest(b"key", n))
+/// A refusal of who has lost his lease.
+pub(super) fn lost(what: &str, verb: &str, result: Result<(), StoreError>) -> Checked {
+    match result {
+        Err(error) if error.kind() == StoreErrorKind::LeaseLost => Ok(()),
+        Err(error) => Err(format!("{what}: `{verb}` failed, and not as LeaseLost: {error}")),
+        Ok(()) => Err(format!("{what}: `{verb}` succeeded")),
+    }
 }
 
-/// The hash of the request number `n`.
+/// The challenge of payment `n`.
+pub(super) fn id(n: u64) -> ChallengeId {
+    ChallengeId::from_bytes(digest(b"id", n))
+}
+
+/// The first lease of payment `n`.
+pub(super) fn lease(n: u64) -> Lease {
+    Lease { id: id(n), token: 1 }
+}
+
+/// The mark of the request number `n`.
 pub(super) fn request(n: u64) -> [u8; 32] {
     digest(b"request", n)
 }

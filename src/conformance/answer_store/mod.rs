@@ -14,6 +14,7 @@
 //!
 //! Every [`Law`] gets a fresh store. Put a store that several processes share behind [`Replicas`] too.
 
+mod fencing;
 mod keeping;
 mod lab;
 mod law;

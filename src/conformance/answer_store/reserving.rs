@@ -11,7 +11,7 @@ pub(super) async fn running(lab: &Lab) -> Checked {
     // Whoever was at work on it may be gone: the merchant sees that by the instant.
     lab.running("reserved, nobody at work on it any more", 1, WORK, WORK).await?;
     lab.running("reserved, 1 ms before keep_until", 1, KEEP - 1, WORK).await?;
-    lab.absent("another key", 2, 0).await
+    lab.absent("another payment", 2, 0).await
 }
 
 pub(super) async fn again(lab: &Lab) -> Checked {
@@ -34,13 +34,13 @@ pub(super) async fn given_up(lab: &Lab) -> Checked {
     lab.reserved(1).await?;
     lab.reserved(2).await?;
     lab.give_up("reserved", 1).await?;
-    lab.absent("given up", 1, 0).await?;
-    lab.running("another key, after one was given up", 2, 0, WORK).await?;
+    lab.idle("given up", 1, 0).await?;
+    lab.running("another payment, after one was given up", 2, 0, WORK).await?;
     lab.give_up("given up twice", 1).await?;
-    lab.give_up("a key that was never reserved", 3).await?;
-    lab.absent("a key that was never reserved", 3, 0).await?;
-    lab.keep("given up", 1, b"answer", KEEP).await?;
-    lab.absent("kept after it was given up", 1, 0).await?;
+    lab.idle("given up twice", 1, 0).await?;
+    lab.idle("given up, 1 ms before keep_until", 1, KEEP - 1).await?;
+    lab.give_up("a payment that was never reserved", 3).await?;
+    lab.absent("a payment that was never reserved", 3, 0).await?;
     lab.reserved(1).await?;
     lab.running("reserved after it was given up", 1, 0, WORK).await?;
     lab.keep("reserved after it was given up", 1, b"answer", KEEP).await?;

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::lab::{Checked, KEEP, Lab, WORK, is_full, key, request};
-use crate::store::{AnswerKey, Reservation};
+use super::lab::{Checked, KEEP, Lab, WORK, id, is_full, lease, request};
+use crate::{
+    protocol::ChallengeId,
+    store::{Lease, Reservation},
+};
 
 /// Reservations of others, which a store may take as an occasion to forget something.
 async fn others(lab: &Lab, millis: u64) -> Checked {
@@ -15,8 +18,8 @@ async fn others(lab: &Lab, millis: u64) -> Checked {
             keep_until: lab.at(millis + KEEP),
             ..lab.reservation(10_000 + n)
         };
-        lab.reserve("another key", other).await?;
-        lab.give_up("another key", 10_000 + n).await?;
+        lab.reserve("another payment", other).await?;
+        lab.give_up("another payment", 10_000 + n).await?;
     }
     Ok(())
 }
@@ -36,7 +39,7 @@ pub(super) async fn remembered_until(lab: &Lab) -> Checked {
     // Not shown any more, so its place is free: also for another request, whose answer is on its way.
     for n in [1, 2] {
         let fresh = Reservation {
-            key: key(n),
+            lease: lease(n),
             request: request(n + 10),
             now: lab.at(KEEP),
             until: lab.at(KEEP + WORK),
@@ -87,48 +90,49 @@ pub(super) async fn forgets_what_may(lab: &Lab) -> Checked {
     lab.running("remembered longer, after `forget`", 100, KEEP, WORK).await
 }
 
-/// Keys that a lossy store takes for one another.
+/// Ids that a lossy store takes for one another.
 fn alike() -> Vec<[u8; 32]> {
-    let base = *key(1).as_bytes();
-    let mut keys = vec![base, [0; 32], [0xff; 32]];
+    let base = *id(1).as_bytes();
+    let mut ids = vec![base, [0; 32], [0xff; 32]];
     // Each bit counts.
     for (place, byte) in base.iter().enumerate() {
         for bit in 0..8 {
-            let mut key = base;
-            if let Some(twin) = key.get_mut(place) {
+            let mut id = base;
+            if let Some(twin) = id.get_mut(place) {
                 *twin = byte ^ (1 << bit);
             }
-            keys.push(key);
+            ids.push(id);
         }
     }
     // What sanitised names, case-folded columns, strings that end at a zero byte and trimmed ones take for
     // the same.
     for byte in [b'/', b':', b'\\', b'.', b'_', b'-', b'A', b'a', b' ', b'\t', b'\n', b'%', b'\'', b'"', b'*', 0x80] {
-        keys.push([byte; 32]);
-        keys.push(std::array::from_fn(|place| if place == 31 { byte } else { b'k' }));
-        keys.push(std::array::from_fn(|place| if place == 0 { byte } else { 0 }));
+        ids.push([byte; 32]);
+        ids.push(std::array::from_fn(|place| if place == 31 { byte } else { b'k' }));
+        ids.push(std::array::from_fn(|place| if place == 0 { byte } else { 0 }));
     }
-    keys.sort_unstable();
-    keys.dedup();
-    keys
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
-pub(super) async fn exact_keys(lab: &Lab) -> Checked {
-    let keys = alike();
-    for bytes in &keys {
-        let reservation = Reservation { key: AnswerKey::from_bytes(*bytes), request: *bytes, ..lab.reservation(0) };
-        lab.reserve("keys that are alike", reservation).await?;
+pub(super) async fn exact_ids(lab: &Lab) -> Checked {
+    let ids = alike();
+    let lease = |bytes: &[u8; 32]| Lease { id: ChallengeId::from_bytes(*bytes), token: 1 };
+    for bytes in &ids {
+        let reservation = Reservation { lease: lease(bytes), request: *bytes, ..lab.reservation(0) };
+        lab.reserve("ids that are alike", reservation).await?;
     }
-    for bytes in &keys {
-        let kept = lab.store.keep(AnswerKey::from_bytes(*bytes), Bytes::copy_from_slice(bytes), lab.at(KEEP)).await;
-        kept.map_err(|error| format!("keys that are alike: `keep` failed: {error}"))?;
+    for bytes in &ids {
+        let kept = lab.store.keep(lease(bytes), Bytes::copy_from_slice(bytes), lab.at(KEEP)).await;
+        kept.map_err(|error| format!("ids that are alike: `keep` failed: {error}"))?;
     }
-    for bytes in &keys {
-        let found = lab.store.look_up(AnswerKey::from_bytes(*bytes), lab.at(0)).await;
-        let found = found.map_err(|error| format!("keys that are alike: `look_up` failed: {error}"))?;
+    for bytes in &ids {
+        let found = lab.store.look_up(lease(bytes).id, lab.at(0)).await;
+        let found = found.map_err(|error| format!("ids that are alike: `look_up` failed: {error}"))?;
         let right = found.is_some_and(|found| found.request == *bytes && found.answer.as_deref() == Some(&bytes[..]));
         if !right {
-            return Err(format!("the key with the bytes {bytes:02x?}, beside others like it: another row is found"));
+            return Err(format!("the id with the bytes {bytes:02x?}, beside others like it: another row is found"));
         }
     }
     Ok(())
@@ -146,7 +150,7 @@ pub(super) async fn independent(lab: &Lab) -> Checked {
             _ => lab.keep("reserved", n, &answer, KEEP).await?,
         }
         match n % 4 {
-            0 => lab.absent("given up, beside others at once", n, 0).await,
+            0 => lab.idle("given up, beside others at once", n, 0).await,
             1 => lab.running("reserved, beside others at once", n, 0, WORK).await,
             _ => lab.complete("complete, beside others at once", n, 0, &answer).await,
         }
@@ -154,7 +158,7 @@ pub(super) async fn independent(lab: &Lab) -> Checked {
     join_all(each).await.into_iter().collect::<Checked>()?;
     for n in 0..CONCURRENT {
         match n % 4 {
-            0 => lab.absent("given up, after others", n, 0).await?,
+            0 => lab.idle("given up, after others", n, 0).await?,
             1 => lab.running("reserved, after others", n, 0, WORK).await?,
             _ => lab.complete("complete, after others", n, 0, &vec![n as u8; (n * 100) as usize]).await?,
         }
@@ -177,7 +181,7 @@ pub(super) async fn full_refuses(lab: &Lab) -> Checked {
             break kept;
         }
         reserved.map_err(|error| format!("`reserve` failed, and not as Full: {error}"))?;
-        let done = lab.store.keep(key(kept), Bytes::from(answer(kept)), lab.at(KEEP)).await;
+        let done = lab.store.keep(lease(kept), Bytes::from(answer(kept)), lab.at(KEEP)).await;
         if is_full(&done) {
             // It is still on its way, and can be given up.
             lab.running("a full store, what there was no room for", kept, 0, WORK).await?;
@@ -194,7 +198,7 @@ pub(super) async fn full_refuses(lab: &Lab) -> Checked {
     for n in 2000..2100 {
         let reserved = lab.store.reserve(lab.reservation(n)).await;
         if reserved.is_ok() {
-            let done = lab.store.keep(key(n), Bytes::from(answer(n)), lab.at(KEEP)).await;
+            let done = lab.store.keep(lease(n), Bytes::from(answer(n)), lab.at(KEEP)).await;
             if !is_full(&done) {
                 return Err(format!("full after {kept} answers, and yet another of the same size is kept: {done:?}"));
             }
@@ -203,12 +207,14 @@ pub(super) async fn full_refuses(lab: &Lab) -> Checked {
             return Err(format!("`reserve` failed, and not as Full: {reserved:?}"));
         }
     }
-    lab.absent("a full store, what there was no room for", refused, 0).await?;
+    if lab.look_up(refused, 0).await?.is_some_and(|row| row.answer.is_some()) {
+        return Err("a full store: what there was no room for is complete".into());
+    }
     for n in 0..kept {
         lab.complete("a full store, what was kept before", n, KEEP - 1, &answer(n)).await?;
     }
     // What it has it still renews. Later there is room again.
-    lab.reserve("a full store, a key that it has", lab.reservation(0)).await?;
+    lab.reserve("a full store, a payment that it has", lab.reservation(0)).await?;
     while lab.forget(KEEP, 100).await? > 0 {}
     let later = Reservation { now: lab.at(KEEP), keep_until: lab.at(2 * KEEP), ..lab.reservation(refused) };
     lab.reserve("no longer full", later).await?;

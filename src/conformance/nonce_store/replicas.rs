@@ -9,12 +9,12 @@ use crate::{
     method::Settlement,
     protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason,
-        Release, Reservation, StoreError, Take, Taken,
+        AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason, Release,
+        Reservation, StoreError, Take, Taken,
     },
 };
 
-/// Two handles of one journal, or of one store of answers, as two replicas of a service have them: every
+/// Two handles of one journal, of one store of answers, or of one ledger, as two replicas of a service have them: every
 /// step goes through the other handle than the step before.
 ///
 /// Under it a store that keeps in the memory of one process what must be shared breaks its laws.
@@ -30,7 +30,7 @@ impl<S> Replicas<S> {
         Self { handles: [one, other], steps: AtomicUsize::new(0) }
     }
 
-    fn next(&self) -> &S {
+    pub(in crate::conformance) fn next(&self) -> &S {
         let [one, other] = &self.handles;
         if self.steps.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) { one } else { other }
     }
@@ -89,16 +89,16 @@ impl<S: AnswerStore> AnswerStore for Replicas<S> {
         self.next().reserve(reservation).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        self.next().keep(key, answer, keep_until).await
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        self.next().keep(lease, answer, keep_until).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.next().give_up(key).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.next().give_up(lease).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        self.next().look_up(key, now).await
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.next().look_up(id, now).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

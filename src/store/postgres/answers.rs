@@ -15,9 +15,9 @@ use super::{
     steps::{arguments, at_most, dropped},
 };
 use crate::{
-    protocol::Timestamp,
+    protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError, StoreErrorKind,
+        AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind,
         row::{instant, unreadable},
     },
 };
@@ -34,9 +34,9 @@ pub(super) struct AnswerCalls {
 impl AnswerCalls {
     pub(super) fn new(schema: &Schema) -> Self {
         Self {
-            reserve: schema.call("reserve_answer", 6),
-            keep: schema.call("keep_answer", 4),
-            give_up: schema.call("give_up_answer", 1),
+            reserve: schema.call("reserve_answer", 7),
+            keep: schema.call("keep_answer", 5),
+            give_up: schema.call("give_up_answer", 2),
             find: schema.call("find_answer", 2),
             forget: schema.call("forget_answers", 2),
         }
@@ -52,10 +52,16 @@ impl PostgresNonceStore {
         let answer: &str = rows.first().ok_or_else(unreadable)?.try_get(0).map_err(|error| failed(&error))?;
         match answer {
             "done" => Ok(()),
+            "lost" => Err(StoreErrorKind::LeaseLost.into()),
             "full" => Err(StoreErrorKind::Full.into()),
             _ => Err(unreadable()),
         }
     }
+}
+
+/// A token that does not fit is no journal's.
+fn token(lease: Lease) -> Result<i64, StoreError> {
+    i64::try_from(lease.token).map_err(|_| StoreErrorKind::LeaseLost.into())
 }
 
 fn kept(row: &PgRow) -> Result<KeptAnswer, StoreError> {
@@ -69,9 +75,10 @@ fn kept(row: &PgRow) -> Result<KeptAnswer, StoreError> {
 #[async_trait]
 impl AnswerStore for PostgresNonceStore {
     async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        let Reservation { key, request, now, until, keep_until } = reservation;
+        let Reservation { lease, request, now, until, keep_until } = reservation;
         let arguments = arguments![
-            key.as_bytes().as_slice(),
+            lease.id.as_bytes().as_slice(),
+            token(lease)?,
             request.as_slice(),
             now.unix_millis(),
             until.unix_millis_ceil(),
@@ -81,9 +88,10 @@ impl AnswerStore for PostgresNonceStore {
         self.answer_step(&self.inner.answer_calls.reserve, arguments).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
         let arguments = arguments![
-            key.as_bytes().as_slice(),
+            lease.id.as_bytes().as_slice(),
+            token(lease)?,
             &*answer,
             keep_until.unix_millis_ceil(),
             self.inner.max_answer_bytes,
@@ -91,12 +99,15 @@ impl AnswerStore for PostgresNonceStore {
         self.answer_step(&self.inner.answer_calls.keep, arguments).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.answer_step(&self.inner.answer_calls.give_up, arguments![key.as_bytes().as_slice()]).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        // Nobody has reserved with a token that cannot be written.
+        let Ok(token) = token(lease) else { return Ok(()) };
+        let arguments = arguments![lease.id.as_bytes().as_slice(), token];
+        self.answer_step(&self.inner.answer_calls.give_up, arguments).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        let arguments = arguments![key.as_bytes().as_slice(), now.unix_millis()];
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let arguments = arguments![id.as_bytes().as_slice(), now.unix_millis()];
         let rows = self.inner.link.call(&self.inner.answer_calls.find, arguments).await?;
         rows.first().map(kept).transpose()
     }

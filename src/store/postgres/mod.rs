@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod link;
+mod receipts;
 mod schema;
 mod steps;
 
@@ -10,10 +11,12 @@ use std::{fmt, str::FromStr as _, sync::Arc};
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
-use self::{answers::AnswerCalls, connections::Connections, link::Link, schema::Schema, steps::Calls};
+use self::{
+    answers::AnswerCalls, connections::Connections, link::Link, receipts::ReceiptCalls, schema::Schema, steps::Calls,
+};
 use super::StoreError;
 
-/// A journal and a store of answers in PostgreSQL, which any number of replicas may share.
+/// A journal, a store of answers and a ledger of signed receipts in PostgreSQL, which any number of replicas may share.
 ///
 /// ```no_run
 /// use tower_mpp::store::PostgresNonceStore;
@@ -40,7 +43,7 @@ use super::StoreError;
 /// connects first; many may do so at once. A schema of a later version is refused. The role needs the right to make
 /// the schema in the database, or to make tables in it where somebody else has made it.
 ///
-/// Behind PgBouncer in transaction mode set `max_prepared_statements` above 30 (PgBouncer 1.21 or later) and
+/// Behind PgBouncer in transaction mode set `max_prepared_statements` above 40 (PgBouncer 1.21 or later) and
 /// `ignore_startup_parameters = extra_float_digits,options`. Timeouts of statements are then those of the server.
 ///
 /// # When the server is away
@@ -55,7 +58,16 @@ use super::StoreError;
 /// [`forget`](super::NonceStore::forget) drops it; a service that is paid 100 times a second and keeps entries for
 /// five minutes has some 30,000 of them. There is no bound on the entries but the disk. Answers are bounded by
 /// [`max_answer_bytes`](PostgresNonceStoreBuilder::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
-/// leave autovacuum on.
+/// leave autovacuum on. A receipt takes some 500 bytes beside its texts, for ever.
+///
+/// # Receipts
+///
+/// As a [`ReceiptStore`](super::ReceiptStore) it never changes or drops a receipt, and triggers refuse whoever tries by
+/// hand. Receipts that are in the public list are committed one after the other, so that their order is that in which
+/// they can be seen: there are as many of them in a second as the disk can make commits one by one. Others share
+/// the wait for the disk. Leave `default_transaction_isolation` at `read committed` for this: at a stricter level
+/// listed receipts that come at once collide, and some of them are answered
+/// [`Unavailable`](super::StoreErrorKind::Unavailable).
 #[derive(Clone)]
 pub struct PostgresNonceStore {
     inner: Arc<Inner>,
@@ -66,6 +78,7 @@ struct Inner {
     schema: Schema,
     calls: Calls,
     answer_calls: AnswerCalls,
+    receipt_calls: ReceiptCalls,
     max_answer_bytes: i64,
 }
 
@@ -182,6 +195,7 @@ impl PostgresNonceStoreBuilder {
                 link: Link::new(connections),
                 calls: Calls::new(&schema),
                 answer_calls: AnswerCalls::new(&schema),
+                receipt_calls: ReceiptCalls::new(&schema),
                 schema,
                 max_answer_bytes: i64::try_from(self.max_answer_bytes).unwrap_or(i64::MAX),
             }),

@@ -8,9 +8,9 @@ use redis::{Script, ScriptInvocation};
 
 use super::{RedisNonceStore, link::Does, reply::encode, steps::until};
 use crate::{
-    protocol::Timestamp,
+    protocol::{ChallengeId, Timestamp},
     store::{
-        AnswerKey, AnswerStore, KeptAnswer, Reservation, StoreError,
+        AnswerStore, KeptAnswer, Lease, Reservation, StoreError, StoreErrorKind,
         row::{instant, unreadable},
     },
 };
@@ -21,13 +21,14 @@ static GIVE_UP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sc
 static LOOK_UP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/look_up.lua")));
 
 impl RedisNonceStore {
-    fn on_answer<'a>(&self, script: &'a Script, key: AnswerKey) -> ScriptInvocation<'a> {
-        script.key(self.key("a:", &encode(key.as_bytes())))
+    fn on_answer<'a>(&self, script: &'a Script, id: ChallengeId) -> ScriptInvocation<'a> {
+        script.key(self.key("a:", &encode(id.as_bytes())))
     }
 
     async fn change(&self, script: &ScriptInvocation<'_>, does: Does) -> Result<(), StoreError> {
         match self.run(script, does).await?.word()?.as_str() {
             "ok" => Ok(()),
+            "lost" => Err(StoreErrorKind::LeaseLost.into()),
             _ => Err(unreadable()),
         }
     }
@@ -36,24 +37,27 @@ impl RedisNonceStore {
 #[async_trait]
 impl AnswerStore for RedisNonceStore {
     async fn reserve(&self, reservation: Reservation) -> Result<(), StoreError> {
-        let mut script = self.on_answer(&RESERVE, reservation.key);
-        script.arg(&reservation.request).arg(reservation.now.unix_millis());
+        let Lease { id, token } = reservation.lease;
+        let mut script = self.on_answer(&RESERVE, id);
+        script.arg(token.to_string()).arg(&reservation.request).arg(reservation.now.unix_millis());
         script.arg(until(reservation.until)).arg(until(reservation.keep_until));
         self.change(&script, Does::Add).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        let mut script = self.on_answer(&KEEP, key);
-        script.arg(&*answer).arg(until(keep_until));
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+        let mut script = self.on_answer(&KEEP, lease.id);
+        script.arg(lease.token.to_string()).arg(&*answer).arg(until(keep_until));
         self.change(&script, Does::Add).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.change(&self.on_answer(&GIVE_UP, key), Does::Change).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        let mut script = self.on_answer(&GIVE_UP, lease.id);
+        script.arg(lease.token.to_string());
+        self.change(&script, Does::Change).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        let mut script = self.on_answer(&LOOK_UP, key);
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        let mut script = self.on_answer(&LOOK_UP, id);
         script.arg(now.unix_millis());
         let reply = &mut self.run(&script, Does::Look).await?;
         match reply.word()?.as_str() {

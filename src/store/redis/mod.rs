@@ -18,6 +18,10 @@ use super::StoreError;
 
 /// A journal in Redis or Valkey, for any number of replicas of a service. It keeps answers too.
 ///
+/// It does not keep signed receipts: these are for ever and all of them would have to be in memory, and a server
+/// that forgets its last second, or is asked to drop a key, would contradict what was handed out. Put the ledger into
+/// PostgreSQL or into SQLite, beside this journal.
+///
 /// ```no_run
 /// # async fn journal() -> Result<(), tower_mpp::store::StoreError> {
 /// use tower_mpp::store::RedisNonceStore;

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
-    steps::{limit, shrink},
+    steps::{limit, shrink, token},
     writer::{Counters, Fault, Tx},
 };
 use crate::{
-    protocol::Timestamp,
-    store::{AnswerKey, KeptAnswer, Reservation, StoreErrorKind, row::instant},
+    protocol::{ChallengeId, Timestamp},
+    store::{KeptAnswer, Lease, Reservation, StoreErrorKind, row::instant},
 };
 
 /// About what a row takes with its places in the indexes, beside its answer, and not less.
@@ -20,6 +20,7 @@ const ROWS_PER_RESERVATION: usize = 8;
 
 struct Found {
     number: i64,
+    token: i64,
     keep_until: i64,
     /// How long the answer is, when it is complete.
     length: Option<i64>,
@@ -27,14 +28,14 @@ struct Found {
 
 impl Found {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { number: row.get(0)?, keep_until: row.get(1)?, length: row.get(2)? })
+        Ok(Self { number: row.get(0)?, token: row.get(1)?, keep_until: row.get(2)?, length: row.get(3)? })
     }
 }
 
 impl Tx<'_> {
-    fn answer(&self, key: AnswerKey) -> Result<Option<Found>, Fault> {
-        let sql = "SELECT number, keep_until, length(answer) FROM answers WHERE key = ?1";
-        Ok(self.connection.prepare_cached(sql)?.query_row([key.as_bytes()], Found::read).optional()?)
+    fn answer(&self, id: ChallengeId) -> Result<Option<Found>, Fault> {
+        let sql = "SELECT number, token, keep_until, length(answer) FROM answers WHERE id = ?1";
+        Ok(self.connection.prepare_cached(sql)?.query_row([id.as_bytes()], Found::read).optional()?)
     }
 
     fn drop_answer(&self, found: &Found) -> Result<(), Fault> {
@@ -54,7 +55,7 @@ impl Tx<'_> {
     }
 
     fn drop_due(&self, now: i64, at_most: usize) -> Result<usize, Fault> {
-        let sql = "SELECT number, keep_until, length(answer) FROM answers INDEXED BY due_answers \
+        let sql = "SELECT number, token, keep_until, length(answer) FROM answers INDEXED BY due_answers \
                    WHERE keep_until <= ?1 ORDER BY keep_until LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let due = statement.query_map((now, limit(at_most)), Found::read)?.collect::<Result<Vec<_>, _>>()?;
@@ -66,17 +67,21 @@ impl Tx<'_> {
 }
 
 pub(super) fn reserve(tx: &Tx<'_>, reservation: &Reservation, max_bytes: i64) -> Result<(), Fault> {
-    let now = reservation.now.unix_millis();
-    let mut found = tx.answer(reservation.key)?;
+    let (now, lease) = (reservation.now.unix_millis(), reservation.lease);
+    let token = token(lease)?;
+    let mut found = tx.answer(lease.id)?;
     if let Some(old) = found.take_if(|found| found.keep_until <= now) {
         tx.drop_answer(&old)?;
     }
     let (until, keep_until) = (reservation.until.unix_millis_ceil(), reservation.keep_until.unix_millis_ceil());
     match found {
+        Some(found) if found.token > token => return Err(StoreErrorKind::LeaseLost.into()),
         Some(found) if found.length.is_some() => {}
         Some(found) => {
-            let sql = "UPDATE answers SET request = ?2, until = ?3, keep_until = max(keep_until, ?4) WHERE number = ?1";
-            tx.connection.prepare_cached(sql)?.execute((found.number, &reservation.request, until, keep_until))?;
+            let sql = "UPDATE answers SET token = ?2, request = ?3, until = ?4, keep_until = max(keep_until, ?5) \
+                       WHERE number = ?1";
+            let row = (found.number, token, &reservation.request, until, keep_until);
+            tx.connection.prepare_cached(sql)?.execute(row)?;
         }
         None => {
             if !tx.has_room(ROW_BYTES, max_bytes)? {
@@ -85,8 +90,8 @@ pub(super) fn reserve(tx: &Tx<'_>, reservation: &Reservation, max_bytes: i64) ->
             if !tx.has_room(ROW_BYTES, max_bytes)? {
                 return Err(StoreErrorKind::Full.into());
             }
-            let sql = "INSERT INTO answers (key, request, until, keep_until) VALUES (?1, ?2, ?3, ?4)";
-            let row = (reservation.key.as_bytes(), &reservation.request, until, keep_until);
+            let sql = "INSERT INTO answers (id, token, request, until, keep_until) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let row = (lease.id.as_bytes(), token, &reservation.request, until, keep_until);
             tx.connection.prepare_cached(sql)?.execute(row)?;
             tx.count_bytes(ROW_BYTES)?;
         }
@@ -96,12 +101,16 @@ pub(super) fn reserve(tx: &Tx<'_>, reservation: &Reservation, max_bytes: i64) ->
 
 pub(super) fn keep(
     tx: &Tx<'_>,
-    key: AnswerKey,
+    lease: Lease,
     answer: &[u8],
     keep_until: Timestamp,
     max_bytes: i64,
 ) -> Result<(), Fault> {
-    let Some(found) = tx.answer(key)?.filter(|found| found.length.is_none()) else { return Ok(()) };
+    let token = token(lease)?;
+    let found = tx.answer(lease.id)?.filter(|found| found.token == token).ok_or(StoreErrorKind::LeaseLost)?;
+    if found.length.is_some() {
+        return Ok(());
+    }
     let length = limit(answer.len());
     if !tx.has_room(length, max_bytes)? {
         return Err(StoreErrorKind::Full.into());
@@ -111,17 +120,17 @@ pub(super) fn keep(
     tx.count_bytes(length)
 }
 
-pub(super) fn give_up(tx: &Tx<'_>, key: AnswerKey) -> Result<(), Fault> {
-    match tx.answer(key)? {
-        Some(found) if found.length.is_none() => tx.drop_answer(&found),
-        _ => Ok(()),
-    }
+pub(super) fn give_up(tx: &Tx<'_>, lease: Lease) -> Result<(), Fault> {
+    let Ok(token) = token(lease) else { return Ok(()) };
+    let sql = "UPDATE answers SET until = 0 WHERE id = ?1 AND token = ?2 AND answer IS NULL";
+    tx.connection.prepare_cached(sql)?.execute((lease.id.as_bytes(), token))?;
+    Ok(())
 }
 
-pub(super) fn look_up(tx: &Tx<'_>, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, Fault> {
-    let sql = "SELECT request, until, answer FROM answers WHERE key = ?1 AND keep_until > ?2";
+pub(super) fn look_up(tx: &Tx<'_>, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, Fault> {
+    let sql = "SELECT request, until, answer FROM answers WHERE id = ?1 AND keep_until > ?2";
     let mut statement = tx.connection.prepare_cached(sql)?;
-    let found = statement.query_row((key.as_bytes(), now.unix_millis()), |row| {
+    let found = statement.query_row((id.as_bytes(), now.unix_millis()), |row| {
         Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<Vec<u8>>>(2)?))
     });
     let Some((request, until, answer)) = found.optional()? else { return Ok(None) };

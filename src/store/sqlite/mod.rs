@@ -1,6 +1,7 @@
 //! The journal of one machine, in a file.
 
 mod answers;
+mod receipts;
 mod schema;
 mod steps;
 mod writer;
@@ -19,12 +20,14 @@ use self::{
     writer::{Kind, Tx, Writer},
 };
 use super::{
-    AnswerKey, AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, Page, RefundReason,
-    Release, Reservation, StoreError, Take, Taken, row::settlement_json,
+    AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, NonceStore, OutcomeRow, Page, PublicPage,
+    ReceiptRow, ReceiptStore, RefundReason, Release, Reservation, StoreError, Take, Taken, Totals,
+    row::settlement_json,
 };
-use crate::protocol::{ChallengeId, Settlement, Timestamp};
+use crate::protocol::{ChallengeId, ReceiptId, Settlement, Timestamp};
 
-/// A journal in a file of SQLite, which is built in. It keeps answers too, as an [`AnswerStore`].
+/// A journal in a file of SQLite, which is built in. It keeps answers too, as an [`AnswerStore`], and the ledger of
+/// signed receipts, as a [`ReceiptStore`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -60,7 +63,8 @@ use crate::protocol::{ChallengeId, Settlement, Timestamp};
 /// [forgotten](NonceStore::forget); that also gives space back to the file system, some megabytes at a time,
 /// and keeps some for the next ones.
 /// Nothing is forgotten by itself. The journal is as large as the disk allows; answers are
-/// [bounded](SqliteNonceStoreBuilder::max_answer_bytes).
+/// [bounded](SqliteNonceStoreBuilder::max_answer_bytes). A receipt takes about 200 bytes beside its texts, for ever:
+/// triggers refuse to change or to drop one, also to whoever opens the file by hand.
 ///
 /// Clones share one connection, which a thread of its own owns. When the last one is dropped that thread
 /// does what still waits and closes the file. A file that it makes is readable by its owner only.
@@ -222,21 +226,56 @@ impl AnswerStore for SqliteNonceStore {
         self.ask(Kind::Write, move |tx| answers::reserve(tx, &reservation, max_bytes)).await
     }
 
-    async fn keep(&self, key: AnswerKey, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
+    async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
         let max_bytes = self.shared.max_answer_bytes;
-        self.ask(Kind::Write, move |tx| answers::keep(tx, key, &answer, keep_until, max_bytes)).await
+        self.ask(Kind::Write, move |tx| answers::keep(tx, lease, &answer, keep_until, max_bytes)).await
     }
 
-    async fn give_up(&self, key: AnswerKey) -> Result<(), StoreError> {
-        self.ask(Kind::Write, move |tx| answers::give_up(tx, key)).await
+    async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {
+        self.ask(Kind::Write, move |tx| answers::give_up(tx, lease)).await
     }
 
-    async fn look_up(&self, key: AnswerKey, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
-        self.ask(Kind::Read, move |tx| answers::look_up(tx, key, now)).await
+    async fn look_up(&self, id: ChallengeId, now: Timestamp) -> Result<Option<KeptAnswer>, StoreError> {
+        self.ask(Kind::Read, move |tx| answers::look_up(tx, id, now)).await
     }
 
     async fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         self.forget_some(limit, ANSWERS_AT_ONCE, move |tx, some| answers::forget(tx, now, some)).await
+    }
+}
+
+#[async_trait]
+impl ReceiptStore for SqliteNonceStore {
+    async fn append(&self, row: ReceiptRow) -> Result<(), StoreError> {
+        self.ask(Kind::Write, move |tx| receipts::append(tx, &row)).await
+    }
+
+    async fn get(&self, id: ReceiptId) -> Result<Option<ReceiptRow>, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::get(tx, id)).await
+    }
+
+    async fn of_payment(&self, payment: ChallengeId, limit: usize) -> Result<Vec<ReceiptRow>, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::of_payment(tx, payment, limit)).await
+    }
+
+    async fn children(&self, parent: ReceiptId, limit: usize) -> Result<Vec<ReceiptRow>, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::children(tx, parent, limit)).await
+    }
+
+    async fn public_page(&self, before: Option<u64>, limit: usize) -> Result<PublicPage, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::public_page(tx, before, limit)).await
+    }
+
+    async fn totals(&self, names: usize, since: u32) -> Result<Totals, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::totals(tx, names, since)).await
+    }
+
+    async fn append_outcome(&self, outcome: OutcomeRow) -> Result<(), StoreError> {
+        self.ask(Kind::Write, move |tx| receipts::append_outcome(tx, &outcome)).await
+    }
+
+    async fn outcomes(&self, receipt: ReceiptId, limit: usize) -> Result<Vec<OutcomeRow>, StoreError> {
+        self.ask(Kind::Read, move |tx| receipts::outcomes(tx, receipt, limit)).await
     }
 }
 

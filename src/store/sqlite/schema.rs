@@ -11,6 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
+use super::receipts;
+
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
@@ -41,7 +43,7 @@ const APPLICATION: i64 = 0x4d50_504a;
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// What brings a file from each version to the next. They are never changed, only added to.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // Entries are in the order in which they were claimed: what is written at a time stands together, so a
     // transaction of many steps writes few pages. Rows in the order of their ids, which are random, would
     // write a page for each step.
@@ -68,7 +70,8 @@ const MIGRATIONS: [&str; 1] = [
     CREATE INDEX ended_entries ON entries (max(keep_until, lease_until)) WHERE state >= 3;
     CREATE TABLE answers (
         number INTEGER PRIMARY KEY,
-        key BLOB NOT NULL UNIQUE,
+        id BLOB NOT NULL UNIQUE,
+        token INTEGER NOT NULL,
         request BLOB NOT NULL,
         until INTEGER NOT NULL,
         keep_until INTEGER NOT NULL,
@@ -81,6 +84,7 @@ const MIGRATIONS: [&str; 1] = [
         answer_bytes INTEGER NOT NULL
     ) STRICT;
     INSERT INTO counters VALUES (1, 0, 0);",
+    receipts::TABLES,
 ];
 
 /// How long another process may hold the file, in tries of half a millisecond each.
@@ -192,7 +196,7 @@ fn version(connection: &Connection) -> Result<i64, Unusable> {
 
 /// Options of the connection, and those of the file that only an empty one can be given.
 fn prepare(connection: &Connection) -> Result<(), Unusable> {
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(96);
     connection.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL;
         PRAGMA trusted_schema = OFF;

@@ -106,7 +106,7 @@ impl Tx<'_> {
 }
 
 /// A token that was never given out is nobody's.
-fn token(lease: Lease) -> Result<i64, Fault> {
+pub(super) fn token(lease: Lease) -> Result<i64, Fault> {
     i64::try_from(lease.token).map_err(|_| StoreErrorKind::LeaseLost.into())
 }
 

@@ -347,7 +347,9 @@ END
 $$;
 
 CREATE TABLE answers (
-    key bytea PRIMARY KEY CHECK (octet_length(key) = 32),
+    id bytea PRIMARY KEY CHECK (octet_length(id) = 32),
+    -- Of the last lease that has reserved it.
+    token bigint NOT NULL,
     request bytea NOT NULL CHECK (octet_length(request) = 32),
     until bigint NOT NULL,
     keep_until bigint NOT NULL,
@@ -359,7 +361,7 @@ ALTER TABLE answers ALTER COLUMN answer SET STORAGE EXTERNAL;
 
 CREATE INDEX answers_due ON answers (keep_until);
 
--- How many bytes the answers take, in parts so that steps for different keys seldom wait for each other. Where a
+-- How many bytes the answers take, in parts so that steps for different payments seldom wait for each other. Where a
 -- step changes several parts it does so in their order.
 CREATE TABLE answer_bytes (part integer PRIMARY KEY, bytes bigint NOT NULL) WITH (fillfactor = 10);
 INSERT INTO answer_bytes SELECT part, 0 FROM generate_series(0, 15) AS part;
@@ -367,70 +369,82 @@ INSERT INTO answer_bytes SELECT part, 0 FROM generate_series(0, 15) AS part;
 -- About what a row takes in the table and in its indexes, beside the answer.
 CREATE FUNCTION row_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 256::bigint';
 
-CREATE FUNCTION answer_part(p_key bytea) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT get_byte(p_key, 0) & 15';
+CREATE FUNCTION answer_part(p_id bytea) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT get_byte(p_id, 0) & 15';
 
--- Answers done or full. Several at once may go beyond the limit together, by what they add.
+-- Answers done, full or lost. Several at once may go beyond the limit together, by what they add.
 CREATE FUNCTION reserve_answer(
-    p_key bytea, p_request bytea, p_now bigint, p_until bigint, p_keep_until bigint, p_max_bytes bigint
+    p_id bytea, p_token bigint, p_request bytea, p_now bigint, p_until bigint, p_keep_until bigint, p_max_bytes bigint
 ) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 DECLARE
     known answers;
-    more bigint := row_bytes();
+    more bigint;
 BEGIN
     PERFORM durably();
-    SELECT * INTO known FROM answers WHERE key = p_key FOR UPDATE;
-    IF FOUND AND known.keep_until > p_now THEN
-        UPDATE answers SET request = p_request, until = p_until, keep_until = greatest(keep_until, p_keep_until)
-        WHERE key = p_key AND answer IS NULL;
-        RETURN 'done';
-    END IF;
-    IF FOUND THEN
-        DELETE FROM answers WHERE key = p_key;
-        more := -coalesce(octet_length(known.answer), 0);
-    ELSIF (SELECT sum(bytes) FROM answer_bytes WHERE part >= 0) + more > p_max_bytes THEN
-        RETURN 'full';
-    END IF;
-    INSERT INTO answers (key, request, until, keep_until) VALUES (p_key, p_request, p_until, p_keep_until)
-    ON CONFLICT DO NOTHING;
-    IF FOUND THEN
-        UPDATE answer_bytes SET bytes = bytes + more WHERE part = answer_part(p_key);
-    END IF;
-    RETURN 'done';
+    LOOP
+        SELECT * INTO known FROM answers WHERE id = p_id FOR UPDATE;
+        IF FOUND AND known.keep_until > p_now THEN
+            IF known.token > p_token THEN
+                RETURN 'lost';
+            END IF;
+            UPDATE answers SET token = p_token, request = p_request, until = p_until,
+                keep_until = greatest(keep_until, p_keep_until)
+            WHERE id = p_id AND answer IS NULL;
+            RETURN 'done';
+        END IF;
+        more := row_bytes();
+        IF FOUND THEN
+            DELETE FROM answers WHERE id = p_id;
+            more := -coalesce(octet_length(known.answer), 0);
+        ELSIF (SELECT sum(bytes) FROM answer_bytes WHERE part >= 0) + more > p_max_bytes THEN
+            RETURN 'full';
+        END IF;
+        INSERT INTO answers (id, token, request, until, keep_until)
+        VALUES (p_id, p_token, p_request, p_until, p_keep_until)
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            UPDATE answer_bytes SET bytes = bytes + more WHERE part = answer_part(p_id);
+            RETURN 'done';
+        END IF;
+        -- Another holder of a lease was first: his row decides.
+    END LOOP;
 END
 $$;
 
-CREATE FUNCTION keep_answer(p_key bytea, p_answer bytea, p_keep_until bigint, p_max_bytes bigint) RETURNS text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+CREATE FUNCTION keep_answer(
+    p_id bytea, p_token bigint, p_answer bytea, p_keep_until bigint, p_max_bytes bigint
+) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
+DECLARE
+    complete boolean;
 BEGIN
     PERFORM durably();
-    PERFORM FROM answers WHERE key = p_key AND answer IS NULL FOR UPDATE;
+    SELECT answer IS NOT NULL INTO complete FROM answers WHERE id = p_id AND token = p_token FOR UPDATE;
     IF NOT FOUND THEN
+        RETURN 'lost';
+    ELSIF complete THEN
         RETURN 'done';
     END IF;
     IF (SELECT sum(bytes) FROM answer_bytes WHERE part >= 0) + octet_length(p_answer) > p_max_bytes THEN
         RETURN 'full';
     END IF;
-    UPDATE answers SET answer = p_answer, keep_until = greatest(keep_until, p_keep_until) WHERE key = p_key;
-    UPDATE answer_bytes SET bytes = bytes + octet_length(p_answer) WHERE part = answer_part(p_key);
+    UPDATE answers SET answer = p_answer, keep_until = greatest(keep_until, p_keep_until) WHERE id = p_id;
+    UPDATE answer_bytes SET bytes = bytes + octet_length(p_answer) WHERE part = answer_part(p_id);
     RETURN 'done';
 END
 $$;
 
-CREATE FUNCTION give_up_answer(p_key bytea) RETURNS text
+-- The row stays, so that no older lease can reserve again.
+CREATE FUNCTION give_up_answer(p_id bytea, p_token bigint) RETURNS text
 LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
 BEGIN
     PERFORM durably();
-    DELETE FROM answers WHERE key = p_key AND answer IS NULL;
-    IF FOUND THEN
-        UPDATE answer_bytes SET bytes = bytes - row_bytes() WHERE part = answer_part(p_key);
-    END IF;
+    UPDATE answers SET until = 0 WHERE id = p_id AND token = p_token AND answer IS NULL;
     RETURN 'done';
 END
 $$;
 
-CREATE FUNCTION find_answer(p_key bytea, p_now bigint) RETURNS TABLE (request bytea, until bigint, answer bytea)
+CREATE FUNCTION find_answer(p_id bytea, p_now bigint) RETURNS TABLE (request bytea, until bigint, answer bytea)
 LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET jit FROM CURRENT AS $$
-    SELECT request, until, answer FROM answers WHERE key = p_key AND keep_until > p_now
+    SELECT request, until, answer FROM answers WHERE id = p_id AND keep_until > p_now
 $$;
 
 CREATE FUNCTION forget_answers(p_now bigint, p_limit bigint) RETURNS bigint
@@ -441,11 +455,11 @@ DECLARE
 BEGIN
     FOR freed IN
         WITH due AS MATERIALIZED (
-            SELECT key FROM answers WHERE keep_until <= p_now ORDER BY keep_until LIMIT p_limit
+            SELECT id FROM answers WHERE keep_until <= p_now ORDER BY keep_until LIMIT p_limit
             FOR UPDATE SKIP LOCKED
         ), gone AS (
-            DELETE FROM answers USING due WHERE answers.key = due.key
-            RETURNING answer_part(answers.key) AS part, row_bytes() + coalesce(octet_length(answer), 0) AS bytes
+            DELETE FROM answers USING due WHERE answers.id = due.id
+            RETURNING answer_part(answers.id) AS part, row_bytes() + coalesce(octet_length(answer), 0) AS bytes
         )
         SELECT part, sum(bytes) AS bytes, count(*) AS count FROM gone GROUP BY part ORDER BY part
     LOOP

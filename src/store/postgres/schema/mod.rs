@@ -12,7 +12,7 @@ use super::{
 };
 
 /// All versions, in order: what takes a schema from the version before to this one.
-const VERSIONS: &[&str] = &[include_str!("0001.sql")];
+const VERSIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// How long a replica waits for others that are changing the schema, and for its own changes.
 const PATIENCE: Duration = Duration::from_secs(60);

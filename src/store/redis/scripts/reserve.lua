@@ -1,19 +1,28 @@
--- KEYS: 1 the answer. ARGV: 1 the request, 2 now, 3 until when somebody is at work on it, 4 until when to remember.
+-- reserve
+-- KEYS: 1 the answer. ARGV: 1 the token of the lease, 2 the request, 3 now, 4 until when somebody is at work on it,
+-- 5 until when to remember.
 --
--- Instants are milliseconds, far below 2^53, from which on Lua's doubles are not exact.
-local now, keep = tonumber(ARGV[2]), ARGV[4]
-local row = redis.call('HMGET', KEYS[1], 'keep', 'seen')
+-- Instants are milliseconds, far below 2^53, from which on Lua's doubles are not exact. A token may be the one of
+-- another journal, and greater: it stays text.
+local function greater(one, other)
+    if #one ~= #other then return #one > #other end
+    return one > other
+end
+
+local token, now, keep = ARGV[1], tonumber(ARGV[3]), ARGV[5]
+local row = redis.call('HMGET', KEYS[1], 'keep', 'token')
 if row[1] and tonumber(row[1]) <= now then
     redis.call('DEL', KEYS[1])
     row = {}
 end
 if row[1] then
+    if greater(row[2], token) then return { 'lost' } end
     if redis.call('HEXISTS', KEYS[1], 'answer') == 1 then return { 'ok' } end
     if tonumber(row[1]) > tonumber(keep) then keep = row[1] end
     -- A server that is full refuses a script that has not written yet, see entry.lua.
     redis.call('PERSIST', KEYS[1])
 end
-redis.call('HSET', KEYS[1], 'request', ARGV[1], 'until', ARGV[3], 'keep', keep, 'seen', ARGV[2])
+redis.call('HSET', KEYS[1], 'token', token, 'request', ARGV[2], 'until', ARGV[4], 'keep', keep, 'seen', ARGV[3])
 
 -- As long as the journal's entries stay, see entry.lua.
 local time = redis.call('TIME')
