@@ -321,7 +321,8 @@ impl Delivery {
 
     /// Takes the money, detached from the connection.
     pub(crate) fn capture(mut self) -> Detached<Result<Self, NotServed>> {
-        let (pending, record) = (self.pending.take(), self.record().take());
+        let pending = self.pending.take();
+        let record = if pending.is_some() { self.record().take() } else { None };
         let span = pending.as_ref().and_then(|pending| pending.0.as_ref()).map(|it| events::payment_span(&it.bound));
         let capture = async move {
             match pending {

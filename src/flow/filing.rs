@@ -77,6 +77,9 @@ impl Filing {
     /// The same, and waits for it for a moment.
     pub(super) async fn append_soon(&self, tasks: &Tasks, signed: SignedReceipt) {
         let filing = self.clone();
+        if tokio::runtime::Handle::try_current().is_err() {
+            return filing.append_or_lose(&signed).await;
+        }
         let task = tasks.spawn(async move { filing.append_or_lose(&signed).await });
         // Late or panicked: the answer does not depend on it.
         let _ = within(LEDGER_PATIENCE, task).await;

@@ -17,6 +17,8 @@ use super::{
     payload::{Payload, Watch},
     tasks::Detached,
 };
+#[cfg(feature = "encrypted-capture")]
+use crate::receipt::ENCRYPTION_ALG;
 use crate::{
     protocol::{ChallengeId, IDEMPOTENCY_KEY, ReceiptId, Timestamp, Visibility},
     receipt::{Attribution, PaidWith, PayloadCapture, ReceiptBody, ReceiptType, SignedReceipt},
@@ -132,7 +134,7 @@ impl Record {
             client_request_id: text(headers, "x-client-request-id"),
             request_id: text(headers, "x-request-id").unwrap_or_else(|| format!("req_{:032x}", rand::random::<u128>())),
             idempotency_key: text(headers, IDEMPOTENCY_KEY.as_str()),
-            request: request(Watch::new(receipts)),
+            request: request(Watch::new(receipts, merchant.settings.receipt_body_limit)),
             attribution,
             answered: Vec::new(),
             payment: None,
@@ -171,7 +173,7 @@ impl Record {
 
     /// Sees an answer with as much of it as is wanted.
     pub(crate) fn watch(&self) -> Watch {
-        Watch::new(&self.filing.receipts)
+        Watch::new(&self.filing.receipts, self.merchant.settings.receipt_body_limit)
     }
 
     /// The money has moved.
@@ -360,8 +362,30 @@ impl Record {
         body.client_response_hash = self.response.hash().filter(|_| hashed);
         (body.encrypted_request_blob, body.encrypted_response_blob) = (None, None);
         (body.encryption_alg, body.encryption_pubkey_fingerprint) = (None, None);
+        self.encrypt(&mut body, &request);
         body
     }
+
+    /// Encrypts what was said and answered, for its owner. A provisional receipt has nothing of it yet.
+    #[cfg(feature = "encrypted-capture")]
+    fn encrypt(&self, body: &mut ReceiptBody, request: &Payload) {
+        let Some(recipient) = self.filing.receipts.recipient() else { return };
+        if self.end != End::Open {
+            body.encrypted_request_blob = request.sealed(recipient);
+            body.encrypted_response_blob = self.response.sealed(recipient);
+        }
+        if body.encrypted_request_blob.is_some() || body.encrypted_response_blob.is_some() {
+            body.encryption_alg = Some(ENCRYPTION_ALG.to_owned());
+            body.encryption_pubkey_fingerprint = Some(recipient.fingerprint().to_owned());
+        } else {
+            // Too large, or not there: of those there are hashes.
+            body.payload_capture = Some(PayloadCapture::HashOnly);
+        }
+    }
+
+    #[cfg(not(feature = "encrypted-capture"))]
+    #[allow(clippy::unused_self, reason = "nothing is encrypted without the feature")]
+    fn encrypt(&self, _: &mut ReceiptBody, _: &Payload) {}
 }
 
 impl Seen {

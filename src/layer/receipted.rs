@@ -13,6 +13,7 @@ use http::{
     request::Parts,
 };
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
@@ -144,8 +145,9 @@ fn has_trailers<B: Body>(record: &Record, response: &Response<B>) -> bool {
 
 fn declared_length<B: Body>(response: &Response<B>) -> Option<u64> {
     let declared = response.headers().get(CONTENT_LENGTH);
-    let declared = declared.map(|length| length.to_str().ok().and_then(|length| length.parse().ok()));
-    declared.unwrap_or_else(|| response.body().size_hint().exact())
+    // One that cannot be read is the server's business; nothing of ours comes behind it.
+    let declared = declared.map(|length| length.to_str().ok().and_then(|length| length.parse().ok()).unwrap_or(0));
+    declared.or_else(|| response.body().size_hint().exact())
 }
 
 /// Adds the headers of a delivered answer.
@@ -236,7 +238,8 @@ pub(super) struct Seal {
 
 enum Stage {
     Open,
-    Signing(Detached<Option<(SignedReceipt, String)>>, String),
+    // In a lock that nobody takes: a body can be shared between threads, and a future cannot.
+    Signing(Mutex<Detached<Option<(SignedReceipt, String)>>>, String),
     Trailers,
     Ended,
 }
@@ -302,11 +305,14 @@ impl Seal {
 
     /// The body has ended.
     fn close(&mut self) {
+        if self.declared.is_some_and(|declared| self.watch.length() < declared) {
+            return self.failed(|left| Failure::BrokeOff { left });
+        }
         self.whole = true;
         self.stage = match self.record.take() {
             Some(record) if self.announced => {
                 let url = record.url();
-                Stage::Signing(record.close(self.watch.clone().finish()), url)
+                Stage::Signing(Mutex::new(record.close(self.watch.clone().finish())), url)
             }
             record => {
                 self.record = record;
@@ -426,7 +432,7 @@ where
                     return Poll::Ready(seal.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Stage::Signing(work, url) => {
-                    let signed = ready!(work.poll(cx, &seal.merchant.tasks)).flatten();
+                    let signed = ready!(work.get_mut().poll(cx, &seal.merchant.tasks)).flatten();
                     let url = std::mem::take(url);
                     seal.stage = Stage::Trailers;
                     if let Some((signed, status)) = signed

@@ -78,8 +78,8 @@ impl<B: Body<Data = Bytes>> RequestBody<B> {
                 Seen::Read(read)
             }
             Kind::Buffered { buffer } => match bound {
-                Some(digest) => Seen::Whole(watch.known(digest)),
-                None => {
+                Some(digest) if !watch.copies() => Seen::Whole(watch.known(digest)),
+                _ => {
                     buffer.chunks().for_each(|chunk| watch.see(chunk));
                     Seen::Whole(watch.finish())
                 }

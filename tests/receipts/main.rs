@@ -1,6 +1,7 @@
 //! Signed receipts from the layer: every paid call has one, whatever becomes of it, and no payment depends on it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod capture;
 mod failures;
 mod outages;
 mod refunds;
