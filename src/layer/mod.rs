@@ -14,6 +14,7 @@ mod future;
 mod layer;
 mod negotiate;
 mod page;
+mod receipted;
 mod render;
 mod request_body;
 mod route;
@@ -22,5 +23,6 @@ mod service;
 #[cfg(feature = "axum")]
 pub use self::extract::NotCharged;
 pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, request_body::RequestBody, service::Payment,
+    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, receipted::ReceiptHeader,
+    request_body::RequestBody, service::Payment,
 };
