@@ -59,7 +59,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let journal = config.store.open().await.map_err(|error| Problem::new("STORE", error))?;
     let receipts = match config.receipt_signer {
         Some(signer) => {
-            let no_ledger = || Problem::new("RECEIPT_KEY", "Redis keeps no receipts: unset it, or choose another STORE");
+            let no_ledger =
+                || Problem::new("RECEIPT_KEY", "Redis keeps no receipts: unset it, or choose another STORE");
             let ledger = journal.ledger.ok_or_else(no_ledger)?;
             let builder = Receipts::builder(format!("http://{address}"), signer);
             Some(builder.store(ledger).visibility(Visibility::PublicFull).build()?)

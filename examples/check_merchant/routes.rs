@@ -54,11 +54,7 @@ struct Shop {
     runs: Arc<BTreeMap<&'static str, AtomicU64>>,
 }
 
-pub(crate) fn app(
-    merchant: &Merchant,
-    demo: Arc<Demo>,
-    receipts: Option<Receipts>,
-) -> Result<Router, Box<dyn Error>> {
+pub(crate) fn app(merchant: &Merchant, demo: Arc<Demo>, receipts: Option<Receipts>) -> Result<Router, Box<dyn Error>> {
     let on_demo = |usd| Price::usd(usd).map(|price| Prices::only(demo.method().clone(), price));
     let (cheap, dear) = (on_demo("0.50")?, on_demo("1.50")?);
     let by_model = pricing::with_body(move |_, body| match model(body).as_deref() {

@@ -45,7 +45,17 @@ pub(crate) struct Opened {
 
 /// Builds the gateway. Whatever can be wrong is found here.
 pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std::error::Error>> {
-    let Settings { realm, https, cors, challenge_ttl, redelivery_grace, lease, refunds, receipts: receipts_settings, .. } = settings;
+    let Settings {
+        realm,
+        https,
+        cors,
+        challenge_ttl,
+        redelivery_grace,
+        lease,
+        refunds,
+        receipts: receipts_settings,
+        ..
+    } = settings;
     let Settings { journal: location, sandbox, stripe, upstream, routes, .. } = settings;
     let Opened { keys, journal, admin, receipts } = opened;
     let ledger_paths = receipts_settings.as_ref().map(ReceiptSettings::paths).unwrap_or_default();

@@ -155,10 +155,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let receipts = match &settings.receipts {
         Some(receipts) => {
             let ledger = match &receipts.ledger {
-                Some(elsewhere) => elsewhere.open().await.map_err(|error| ConfigError::new("receipts.ledger", error))?.ledger,
+                Some(elsewhere) => {
+                    elsewhere.open().await.map_err(|error| ConfigError::new("receipts.ledger", error))?.ledger
+                }
                 None => journal.ledger.clone(),
             };
-            let ledger = ledger.ok_or_else(|| ConfigError::new("receipts.ledger", "this kind of store keeps no receipts"))?;
+            let ledger =
+                ledger.ok_or_else(|| ConfigError::new("receipts.ledger", "this kind of store keeps no receipts"))?;
             Some(receipts.open(ledger, listener.local_addr()?)?)
         }
         None => None,

@@ -113,9 +113,12 @@ pub(super) fn check(
 
 fn recipient(place: Place<'_>, key: &str) -> Result<Recipient, ConfigError> {
     let bytes = URL_SAFE_NO_PAD.decode(key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let recipient = bytes.and_then(|bytes| Recipient::new(&bytes).ok());
+    let recipient = bytes.and_then(|bytes| Recipient::new(bytes).ok());
     recipient.ok_or_else(|| {
-        place.error("receipts.encryption_key", "it is no X25519 public key; write its 32 bytes in base64url without padding")
+        place.error(
+            "receipts.encryption_key",
+            "it is no X25519 public key; write its 32 bytes in base64url without padding",
+        )
     })
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_mpp::{
     method::SandboxKey,
     protocol::ContentDigest,
-    receipt::{Jwks, Recipient, open_payload, verify_receipt},
+    receipt::{Jwks, RecipientSecret, open, verify_receipt},
 };
 
 use crate::{
@@ -222,11 +222,10 @@ fn is_written(folder: &Path, said: &[&str], text: &str) -> bool {
 
 #[tokio::test]
 async fn payloads_are_not_written_where_others_can_read_them() {
-    let secret = x25519_dalek::StaticSecret::from([7; 32]);
-    let public = x25519_dalek::PublicKey::from(&secret);
+    let secret = RecipientSecret::random();
     let encrypted = format!(
         "visibility = \"private\"\ncapture = \"encrypted_at_rest\"\nencryption_key = \"{}\"",
-        URL_SAFE_NO_PAD.encode(public.as_bytes())
+        URL_SAFE_NO_PAD.encode(secret.recipient().public_key())
     );
     for lines in ["capture = \"hash_only\"", "capture = \"none\"", &encrypted] {
         let gateway = Gateway::configured(folder(), &toml(lines), &[("GATEWAY_ADMIN_TOKEN", TOKEN)]).await;
@@ -244,17 +243,19 @@ async fn payloads_are_not_written_where_others_can_read_them() {
         }
         match receipt["payload_capture"].as_str().unwrap() {
             "encrypted_at_rest" => {
-                let open = |name: &str| open_payload(&secret.to_bytes(), receipt[name].as_str().unwrap()).unwrap();
-                assert_eq!(open("encrypted_request_blob"), message(false).as_bytes());
-                assert_eq!(open("encrypted_response_blob"), &*paid.body);
-                let recipient = Recipient::new(public.as_bytes()).unwrap();
-                assert_eq!(receipt["encryption_pubkey_fingerprint"], recipient.fingerprint());
+                let opened = |name: &str| open(&secret, receipt[name].as_str().unwrap()).unwrap();
+                assert_eq!(opened("encrypted_request_blob"), message(false).as_bytes());
+                assert_eq!(opened("encrypted_response_blob"), &*paid.body);
+                assert_eq!(receipt["encryption_pubkey_fingerprint"], secret.recipient().fingerprint());
             }
             "hash_only" => {
                 let digest = ContentDigest::of(message(false).as_bytes());
                 assert_eq!(receipt["client_request_hash"], format!("sha256-{}", hex(&digest)));
             }
-            _ => assert_eq!((&receipt["client_request_hash"], &receipt["client_response_hash"]), (&json!(null), &json!(null))),
+            _ => assert_eq!(
+                (&receipt["client_request_hash"], &receipt["client_response_hash"]),
+                (&json!(null), &json!(null))
+            ),
         }
     }
 }
