@@ -2,8 +2,10 @@
 //!
 //! [`nonce_store`] checks a payment journal: run it against every [`NonceStore`](crate::store::NonceStore)
 //! that money depends on, on the real thing and not on a stand-in. [`answer_store`] checks what keeps paid
-//! answers for requests that come again with the same `Idempotency-Key`.
+//! answers for requests that come again with the same `Idempotency-Key`. [`receipt_signer`] checks what signs
+//! receipts.
 
 pub mod answer_store;
 mod laws;
 pub mod nonce_store;
+pub mod receipt_signer;
