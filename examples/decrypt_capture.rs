@@ -3,6 +3,10 @@
 //! `cargo run --example decrypt_capture -- --key capture.key receipt.json` prints the answer of a call, and with
 //! `--request` the request. The file is a receipt, or one of its envelopes; `-` is standard input.
 
+#[path = "common/secret_file.rs"]
+#[allow(dead_code, reason = "for all examples")]
+mod secret_file;
+
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -50,8 +54,9 @@ fn run(options: Options) -> Result<Vec<u8>, String> {
         return new_key(path);
     }
     let (Some(file), Some(key)) = (options.file, options.key) else { return Err("say which file".to_owned()) };
-    let text = fs::read_to_string(&key).map(Zeroizing::new).map_err(|error| format!("{}: {error}", key.display()))?;
-    let secret: RecipientSecret = text.trim().parse().map_err(|error| format!("{}: {error}", key.display()))?;
+    let text = secret_file::read(&key).map_err(|error| error.to_string())?;
+    let text = text.ok_or_else(|| format!("{}: there is no such file", key.display()))?;
+    let secret: RecipientSecret = text.parse().map_err(|error| format!("{}: {error}", key.display()))?;
     let given = if file.as_os_str() == "-" {
         let mut given = String::new();
         let most = MAX_JSON_BYTES as u64;

@@ -50,8 +50,8 @@ impl KmsSigner {
     /// Asks the service for the public key once: receipts list it, and it does not change under one key id.
     async fn connect(url: String, key_id: &str, token: String) -> Result<Self, AnyError> {
         let client = https::client(Duration::from_secs(2))?;
-        let key = Jwk { kid: key_id.to_owned(), ..Jwk::ed25519(key_id, &[0; 32]) };
-        let mut signer = Self { client, url: format!("{url}/keys/{key_id}"), token, key };
+        let unknown = Jwk::ed25519(key_id, &[0; 32]);
+        let mut signer = Self { client, url: format!("{url}/keys/{key_id}"), token, key: unknown };
         signer.key = serde_json::from_slice(&signer.ask("public", None).await?)?;
         Ok(signer)
     }
