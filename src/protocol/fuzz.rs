@@ -172,7 +172,7 @@ fn encode(data: &[u8]) -> String {
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const AUTHORIZATION_SEEDS: &[&str] = &[
@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    fn drive(target: fn(&[u8]), seeds: &[&str]) {
+    pub(crate) fn drive(target: fn(&[u8]), seeds: &[&str]) {
         for seed in seeds {
             target(seed.as_bytes());
         }

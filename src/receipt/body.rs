@@ -1,9 +1,8 @@
 //! What a signed receipt says.
 
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use serde::{Deserialize, Serialize};
-
+use super::UsdCost;
 use crate::protocol::{Amount, ChallengeId, Currency, Intent, MethodId, ReceiptId, Timestamp, Visibility};
 
 macro_rules! names {
@@ -95,7 +94,7 @@ names! {
 }
 
 /// What was paid, as it stands in a receipt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaidWith {
     /// The payment method.
     pub method: MethodId,
@@ -105,39 +104,24 @@ pub struct PaidWith {
     pub amount: Amount,
     /// The currency or asset.
     pub currency: Currency,
-    /// The rail's reference. Not in what everybody may see.
+    /// The rail's reference. Not in what everybody may see, unless that is all of the receipt.
+    #[serde(default)]
     pub reference: Option<String>,
-    /// The challenge that was paid. Not in what everybody may see.
+    /// The challenge that was paid. Not in what everybody may see, unless that is all of the receipt.
+    #[serde(default)]
     pub challenge_id: Option<ChallengeId>,
-}
-
-/// An amount of US dollars for a cost: a decimal number without rounding, in steps of 10⁻¹² dollars.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct UsdCost(i64);
-
-impl UsdCost {
-    /// So many 10⁻¹² dollars.
-    pub fn from_pico(pico: i64) -> Self {
-        Self(pico)
-    }
-
-    /// In 10⁻¹² dollars.
-    pub fn pico(self) -> i64 {
-        self.0
-    }
-}
-
-impl fmt::Debug for UsdCost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UsdCost({}e-12)", self.0)
-    }
 }
 
 /// What a receipt says, without its signature. Every member of the schema is there; what is not known is null.
 ///
 /// A merchant fills in what it knows, beginning with the default; the merchant's layer fills in what it sees:
 /// ids, hashes, instants, statuses and the payment.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// It is read back from JSON strictly: names that the schema does not know are refused where it lists them, and
+/// members that it does not have are left out (they stay in [`Verified::receipt`](super::Verified::receipt)).
+/// Instants are written with milliseconds: what is finer is cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the schema, and what is not plain is said beside it")]
 pub struct ReceiptBody {
     // Identity
@@ -174,6 +158,7 @@ pub struct ReceiptBody {
     pub error_code: Option<String>,
     pub error_message_hash: Option<String>,
     // Tokens and cost
+    /// At most 2⁵³ - 1, like every number in a receipt.
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     pub cache_read_tokens: Option<u64>,
@@ -186,11 +171,13 @@ pub struct ReceiptBody {
     pub cost_currency: Option<String>,
     pub pricing_table_id: Option<String>,
     pub pricing_version: Option<String>,
+    #[serde(with = "millis")]
     pub pricing_effective_at: Option<Timestamp>,
     // Pipeline
     pub routing_decision: Option<String>,
     pub policy_decision: Option<String>,
     pub cache_status: Option<String>,
+    #[serde(deserialize_with = "list")]
     pub module_chain: Vec<String>,
     pub settlement_protocol: Option<String>,
     // Hashes and payloads: `sha256-` and 64 hexadecimal digits
@@ -211,11 +198,41 @@ pub struct ReceiptBody {
     /// `sha256-` and the hexadecimal hash of what everybody may see, canonical and without its signature.
     pub public_receipt_hash: Option<String>,
     // Timing
+    #[serde(with = "millis")]
     pub request_started_at: Option<Timestamp>,
+    #[serde(with = "millis")]
     pub request_ended_at: Option<Timestamp>,
+    #[serde(with = "millis")]
     pub created_at: Option<Timestamp>,
     /// What was paid. Not of the schema: this library adds it.
     pub payment: Option<PaidWith>,
-    /// The name of the agent in public, where it has one. Not of the schema, and in public receipts only.
+    /// The name of the agent in public, where it has one. Not of the schema, and in public receipts only: of
+    /// `public_minimal` and `public_full`, and where a redaction policy keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_handle: Option<String>,
+}
+
+/// Instants with exactly three digits after the second.
+pub(super) mod millis {
+    use super::{Deserialize as _, Deserializer, Serializer, Timestamp};
+
+    pub(in crate::receipt) fn floor(at: Timestamp) -> Timestamp {
+        Timestamp::from_unix_millis(at.unix_millis()).unwrap_or(at)
+    }
+
+    pub(super) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => serializer.collect_str(&format_args!("{:.3}", floor(*at))),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Option::deserialize(deserializer)
+    }
+}
+
+/// Others may write null for nothing.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

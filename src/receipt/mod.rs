@@ -7,19 +7,36 @@
 
 mod attribution;
 mod body;
+mod builder;
 mod canonical;
+#[cfg(feature = "encrypted-capture")]
+mod capture;
+mod cost;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
+mod hash;
 mod issue;
 mod jwks;
 mod project;
 mod signer;
 mod verify;
+mod write;
 
+#[cfg(feature = "encrypted-capture")]
+pub use self::capture::{
+    ENCRYPTION_ALG, InvalidRecipient, OpenError, Recipient, RecipientSecret, SealError, open, seal,
+};
 pub use self::{
     attribution::Attribution,
-    body::{CostConfidence, PaidWith, PayloadCapture, Provider, ReceiptBody, ReceiptType, SigningAlgorithm, UsdCost},
-    canonical::{CanonicalError, canonicalize},
-    issue::{IssueError, Receipts, ReceiptsBuilder, ReceiptsError, SignedReceipt},
+    body::{CostConfidence, PaidWith, PayloadCapture, Provider, ReceiptBody, ReceiptType, SigningAlgorithm},
+    builder::{ReceiptsBuilder, ReceiptsError},
+    canonical::{CanonicalError, MAX_JSON_BYTES, canonicalize},
+    cost::{InvalidCost, UsdCost},
+    hash::{hash_text, payload_hash},
+    issue::{IssueError, Receipts, SignedReceipt},
     jwks::{InvalidJwks, Jwk, Jwks},
+    project::{InvalidPolicy, RedactionPolicy},
     signer::{Ed25519Signer, HmacSigner, InvalidReceiptKey, ReceiptSigner, SignError},
-    verify::{Verified, VerifyError, verify_receipt, verify_receipt_with_secret},
+    verify::{InvalidBody, Verified, VerifyError, verify_receipt, verify_receipt_with_secret},
 };

@@ -1,6 +1,6 @@
 //! Keys that sign receipts.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use ed25519_dalek::{Signer as _, SigningKey, pkcs8::DecodePrivateKey as _};
@@ -39,6 +39,31 @@ pub trait ReceiptSigner: Send + Sync + 'static {
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
 
+macro_rules! forward_signer {
+    ($($pointer:ident),*) => {$(
+        #[async_trait]
+        impl<T: ReceiptSigner + ?Sized> ReceiptSigner for $pointer<T> {
+            fn key_id(&self) -> &str {
+                (**self).key_id()
+            }
+
+            fn algorithm(&self) -> SigningAlgorithm {
+                (**self).algorithm()
+            }
+
+            fn public_key(&self) -> Option<Jwk> {
+                (**self).public_key()
+            }
+
+            async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+                (**self).sign(message).await
+            }
+        }
+    )*};
+}
+
+forward_signer!(Arc, Box);
+
 /// A key for receipts cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -54,10 +79,17 @@ pub enum InvalidReceiptKey {
     TooShort,
 }
 
-fn checked_id(id: String) -> Result<String, InvalidReceiptKey> {
+/// The least length of a secret in bytes.
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+
+/// Whether a text can be the name of a key, in a header and in a URL.
+pub(super) fn is_name(id: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let good = (1..=64).contains(&id.len()) && id.bytes().all(fits);
-    if good { Ok(id) } else { Err(InvalidReceiptKey::KeyId) }
+    (1..=64).contains(&id.len()) && id.bytes().all(fits)
+}
+
+fn checked_id(id: String) -> Result<String, InvalidReceiptKey> {
+    if is_name(&id) { Ok(id) } else { Err(InvalidReceiptKey::KeyId) }
 }
 
 /// Signs with Ed25519. The key is wiped from memory when dropped.
@@ -75,12 +107,13 @@ impl Ed25519Signer {
         Ok(Self { id: checked_id(key_id.into())?, key: SigningKey::from_bytes(seed) })
     }
 
-    /// From a PKCS#8 private key in PEM.
+    /// From a PKCS#8 private key in PEM, for instance of `openssl genpkey -algorithm ed25519`.
     ///
     /// # Errors
     /// `KeyId`, `Pem`.
     pub fn from_pkcs8_pem(key_id: impl Into<String>, pem: &str) -> Result<Self, InvalidReceiptKey> {
-        let key = SigningKey::from_pkcs8_pem(pem).map_err(|_| InvalidReceiptKey::Pem)?;
+        // Files end with a line end, and some with more than one.
+        let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| InvalidReceiptKey::Pem)?;
         Ok(Self { id: checked_id(key_id.into())?, key })
     }
 }
@@ -122,7 +155,7 @@ impl HmacSigner {
     /// # Errors
     /// `KeyId`, `TooShort`.
     pub fn new(key_id: impl Into<String>, secret: &[u8]) -> Result<Self, InvalidReceiptKey> {
-        if secret.len() < 32 {
+        if secret.len() < MIN_SECRET_BYTES {
             return Err(InvalidReceiptKey::TooShort);
         }
         let mac = Hmac::new_from_slice(secret).map_err(|_| InvalidReceiptKey::TooShort)?;

@@ -16,6 +16,9 @@ import pathlib
 import random
 import sys
 
+sys.dont_write_bytecode = True
+from signed_receipts import signed_receipts  # noqa: E402
+
 HERE = pathlib.Path(__file__).parent
 RANDOM = random.Random(402)
 
@@ -416,6 +419,7 @@ FILES = {
     "digests": digests,
     "accept_payment": accept_payment,
     "jcs": canonical,
+    "signed_receipts": signed_receipts,
 }
 
 
