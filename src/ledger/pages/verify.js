@@ -227,7 +227,8 @@
       "The signature by the key " + visible(key) + " is good, and this page shows what was signed."),
     (error) => error instanceof Unsupported
       ? say("unsupported", "Cannot be checked here", error.message)
-      : say("failed", "Verification failed", error instanceof Failed ? error.message : "It cannot be read."),
+      : say("failed", "Verification failed",
+        "Do not rely on this page. " + (error instanceof Failed ? error.message : "The receipt cannot be read.")),
   );
 
   for (const button of document.querySelectorAll("[data-copy]")) {
