@@ -10,6 +10,7 @@ pub mod conformance;
 mod flow;
 mod key;
 mod layer;
+pub mod ledger;
 pub mod method;
 pub mod pricing;
 pub mod protocol;
