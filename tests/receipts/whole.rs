@@ -131,7 +131,7 @@ async fn the_header_takes_three_forms_and_there_is_never_more_than_one() {
 #[tokio::test(start_paused = true)]
 async fn nothing_to_send_is_a_receipt_too() {
     let shop = Shop::open();
-    for status in [200, 204, 205] {
+    for status in [200, 204, 205, 101] {
         shop.answers(move || {
             let mut response = Response::new(Frames::none());
             *response.status_mut() = status.try_into().unwrap();
@@ -145,7 +145,7 @@ async fn nothing_to_send_is_a_receipt_too() {
         assert_eq!(receipt["client_response_hash"], hash(b""));
     }
     shop.settle_down().await;
-    assert_eq!(shop.ledger.rows().len(), 3);
+    assert_eq!(shop.ledger.rows().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,6 +233,12 @@ async fn a_long_answer_of_known_length_is_not_held_back() {
     let provisional: Value = serde_json::from_str(&shop.ledger.rows()[0].full).unwrap();
     assert_named(&answer.headers, &provisional);
     assert_eq!(provisional["receipt_id"], receipt["receipt_id"]);
+}
+
+#[test]
+fn a_limit_that_makes_no_sense_is_refused_at_start_up() {
+    let error = builder(&TestRail::new("demo")).receipt_body_limit(1024 * 1024 * 1024 + 1).build().unwrap_err();
+    assert_eq!(error.to_string(), "receipt_body_limit: give at most 1 GiB");
 }
 
 #[tokio::test(start_paused = true)]
