@@ -248,8 +248,13 @@ async fn without_a_signer_every_byte_is_as_before() {
     assert!(
         merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap().receipt_header(ReceiptHeader::Url).is_err()
     );
+    use tower::Layer as _;
+    let raw = merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap();
+    let service = raw.receipt_header(ReceiptHeader::Raw).unwrap().layer(served());
+    let challenge = ask(&service, get("/a")).await;
+    let paid = call(&service, get_paid("/a", &pay_with(&challenge, None, &json!({"token": "ok"})))).await;
+    assert_eq!(paid.header("payment-receipt"), Some(format!("ref_{}", challenge.id).as_str()));
     for answer in [whole as fn() -> Response<Frames>, stream, events] {
-        use tower::Layer as _;
         let layer = merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap();
         let service = layer.layer(Handler::<axum::body::Body, Frames, std::io::Error>::new(tower::service_fn(
             move |request: Request<tower_mpp::RequestBody<Body>>| {
