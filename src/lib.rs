@@ -27,7 +27,7 @@ pub use self::{
         UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
-    layer::{Payment, PaymentLayer, RequestBody, ResponseBody, ResponseFuture},
+    layer::{Payment, PaymentLayer, ReceiptHeader, RequestBody, ResponseBody, ResponseFuture},
     protocol::Price,
     trace::{TARGET as TRACING_TARGET, metric},
 };

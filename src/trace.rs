@@ -38,6 +38,8 @@ pub mod metric {
     pub const ANSWERED_AGAIN: &str = "tower_mpp_answered_again_total";
     /// Counter: failed steps of the answer store. Label `step`.
     pub const ANSWER_ERRORS: &str = "tower_mpp_answer_errors_total";
+    /// Counter: signed receipts that are late or lost. Label `step`: `sign`, `find`, `append` or `lost`.
+    pub const RECEIPT_ERRORS: &str = "tower_mpp_receipt_errors_total";
     /// Counter: failed steps of the journal. Label `step`.
     pub const JOURNAL_ERRORS: &str = "tower_mpp_journal_errors_total";
 }

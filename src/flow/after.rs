@@ -322,10 +322,22 @@ impl Delivery {
     /// Takes the money, detached from the connection.
     pub(crate) fn capture(mut self) -> Detached<Result<Self, NotServed>> {
         let pending = self.pending.take();
+        let record = if pending.is_some() { self.record().take() } else { None };
         let span = pending.as_ref().and_then(|pending| pending.0.as_ref()).map(|it| events::payment_span(&it.bound));
         let capture = async move {
             match pending {
-                Some(pending) => pending.capture().await,
+                Some(pending) => match pending.capture().await {
+                    Ok(mut delivery) => {
+                        delivery.record_with(record);
+                        Ok(delivery)
+                    }
+                    Err(not_served) => {
+                        if let (NotServed::Refused(refusal), Some(record)) = (&not_served, record) {
+                            record.refused(refusal);
+                        }
+                        Err(not_served)
+                    }
+                },
                 None => Ok(self),
             }
         };

@@ -7,6 +7,7 @@ use crate::{
     Clock, KeyRing, SystemClock,
     method::PaymentMethod,
     protocol::{InvalidName, MethodId, Realm},
+    receipt::Receipts,
     refund::RefundPolicy,
     store::{AnswerStore, NonceStore},
 };
@@ -19,6 +20,7 @@ pub struct MerchantBuilder {
     methods: Vec<Arc<dyn PaymentMethod>>,
     store: Option<Arc<dyn NonceStore>>,
     answers: Option<Arc<dyn AnswerStore>>,
+    receipts: Option<Receipts>,
     clock: Arc<dyn Clock>,
     settings: Settings,
 }
@@ -39,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) breaker_pause: Duration,
     pub(crate) answer_limit: usize,
     pub(crate) answer_ttl: Duration,
+    pub(crate) receipt_body_limit: usize,
     pub(crate) replay_answer: ReplayAnswer,
     pub(crate) refunds: RefundPolicy,
     pub(crate) expose_headers: bool,
@@ -118,6 +121,7 @@ impl MerchantBuilder {
             methods: Vec::new(),
             store: None,
             answers: None,
+            receipts: None,
             clock: Arc::new(SystemClock),
             settings: Settings {
                 test_mode: false,
@@ -133,6 +137,7 @@ impl MerchantBuilder {
                 breaker_pause: Duration::from_secs(1),
                 answer_limit: 1024 * 1024,
                 answer_ttl: Duration::from_secs(24 * 60 * 60),
+                receipt_body_limit: 256 * 1024,
                 replay_answer: ReplayAnswer::default(),
                 refunds: RefundPolicy::off(),
                 expose_headers: false,
@@ -185,6 +190,24 @@ impl MerchantBuilder {
     /// How long answers are kept: 24 hours by default, between 1 minute and 30 days.
     pub fn answer_ttl(mut self, ttl: Duration) -> Self {
         self.settings.answer_ttl = ttl;
+        self
+    }
+
+    /// Signs a receipt about every paid call and keeps it in a ledger: see [`Receipts`]. Off by default.
+    ///
+    /// An answer with a signed receipt has `Payment-Receipt-Digest` and `Payment-Receipt-Kid` beside
+    /// `Payment-Receipt`; a stream has them as trailers, and those of a provisional receipt in its head. The service
+    /// finds an [`Attribution`](crate::receipt::Attribution) in the extensions of its request to say what only it
+    /// knows. No payment depends on the signer or on the ledger.
+    pub fn receipts(mut self, receipts: Receipts) -> Self {
+        self.receipts = Some(receipts);
+        self
+    }
+
+    /// The largest body of a known length, in bytes, that is held back until its receipt is signed, so that the final
+    /// receipt stands in the head: 256 KiB by default, at most 1 GiB. A larger one leaves at once, as one that streams.
+    pub fn receipt_body_limit(mut self, bytes: usize) -> Self {
+        self.settings.receipt_body_limit = bytes;
         self
     }
 
@@ -331,6 +354,7 @@ impl MerchantBuilder {
                 limit: settings.answer_limit,
                 ttl: settings.answer_ttl,
             }),
+            receipts: self.receipts,
             clock: self.clock,
             tasks: Tasks::new(settings.max_in_flight),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
@@ -372,6 +396,9 @@ impl Settings {
         )?;
         if !(1024..=1024 * 1024 * 1024).contains(&self.answer_limit) {
             return Err(ConfigError::Setting { field: "answer_limit", problem: "give between 1 KiB and 1 GiB" });
+        }
+        if self.receipt_body_limit > 1024 * 1024 * 1024 {
+            return Err(ConfigError::Setting { field: "receipt_body_limit", problem: "give at most 1 GiB" });
         }
         if self.max_in_flight == 0 || self.max_in_flight > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(ConfigError::Setting {

@@ -17,6 +17,7 @@ use super::{
     answers::Keeper,
     events,
     gate::{Settled, renew, store_step},
+    record::Record,
     refund::{self, Owed, let_go},
     repeat,
     tasks::{Detached, within},
@@ -35,6 +36,8 @@ pub(crate) struct Delivery {
     renewal: Option<Pin<Box<Sleep>>>,
     /// Keeps the answer for requests that come again.
     keeper: Option<Box<Keeper>>,
+    /// What its signed receipt will say, where there is one.
+    record: Option<Box<Record>>,
     /// What the service says about its provider, as long as its body may still fail.
     call: Option<ProviderCall>,
     /// The body has failed.
@@ -50,12 +53,29 @@ const REFUND_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Delivery {
     pub(super) fn new(settled: Settled) -> Self {
-        Self { settled: Some(settled), pending: None, renewal: None, keeper: None, call: None, broken: false }
+        Self::of(Some(settled), None)
     }
 
     /// A delivery for which the money has yet to be taken.
     pub(super) fn pending(pending: Pending) -> Self {
-        Self { settled: None, pending: Some(pending), renewal: None, keeper: None, call: None, broken: false }
+        Self::of(None, Some(pending))
+    }
+
+    fn of(settled: Option<Settled>, pending: Option<Pending>) -> Self {
+        Self { settled, pending, renewal: None, keeper: None, record: None, call: None, broken: false }
+    }
+
+    /// Begins the signed receipt.
+    pub(crate) fn record_with(&mut self, record: Option<Box<Record>>) {
+        self.record = record;
+        if let (Some(record), Some(settled)) = (&mut self.record, &self.settled) {
+            record.paid(&settled.info);
+        }
+    }
+
+    /// What its signed receipt will say.
+    pub(crate) fn record(&mut self) -> &mut Option<Box<Record>> {
+        &mut self.record
     }
 
     pub(crate) fn info(&self) -> Option<&PaymentInfo> {
@@ -93,11 +113,15 @@ impl Delivery {
     pub(crate) fn commit(&self) -> Step {
         let Some(settled) = &self.settled else { return Box::pin(ready(Ok(None))) };
         let (merchant, lease) = (Arc::clone(&settled.merchant), settled.lease);
+        let file = self.record.as_ref().map(|record| record.once_delivered());
         Box::pin(async move {
             store_step(&merchant, merchant.store.commit(lease, End::Delivered))
                 .await
-                .map(|()| None)
-                .inspect_err(|error| events::journal_failed("commit", error, None))
+                .inspect_err(|error| events::journal_failed("commit", error, None))?;
+            if let Some(file) = file {
+                file.await;
+            }
+            Ok(None)
         })
     }
 
@@ -142,11 +166,13 @@ impl Delivery {
     pub(crate) fn end(&mut self) {
         self.settled = None;
         self.renewal = None;
+        self.record = None;
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
+        let record = self.record.take();
         if let Some(Settled { merchant, lease, info, in_flight }) = self.settled.take() {
             let keeper = self.keeper.take();
             let verdict = match self.broken {
@@ -163,6 +189,7 @@ impl Drop for Delivery {
                 // A kept answer is one that can be had: were the money given back, or used again, somebody
                 // would have both. It may not have been recorded yet.
                 if give_up(&merchant, keeper).await {
+                    record.into_iter().for_each(Record::file_kept);
                     // Where the journal cannot be reached, the key finds its answer when the lease is over.
                     until_heard(&merchant, "commit", || merchant.store.commit(lease, End::Delivered)).await;
                     return;
@@ -170,11 +197,14 @@ impl Drop for Delivery {
                 if keeps {
                     events::undelivered(&info);
                 }
+                record.into_iter().for_each(Record::lost);
                 give_back(&merchant, lease).await;
                 if verdict != Verdict::Redeliver {
                     end_taken_back(&merchant, &info, verdict).await;
                 }
             });
+        } else if let Some(record) = record {
+            record.lost();
         }
     }
 }
@@ -232,6 +262,7 @@ async fn apply(
         currency: info.currency(),
         settlement: info.settlement(),
         attempts: 0,
+        receipt: info.receipt_id(),
     };
     refund::give_back(merchant, owed, reason).await.map(PaymentOutcome::from)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{PaymentInfo, Refusal, RefusalKind, bind::Bound};
 use crate::{
     method::{Fault, Unknown},
-    protocol::{ChallengeId, MethodId},
+    protocol::{ChallengeId, MethodId, ReceiptId},
     store::{RefundReason, StoreError},
     trace::{TARGET, count, metric, seconds},
 };
@@ -144,6 +144,16 @@ pub(crate) fn answer_unreadable() {
 pub(crate) fn answered_again() {
     count(metric::ANSWERED_AGAIN, []);
     tracing::debug!(target: TARGET, "answered with what was kept");
+}
+
+pub(crate) fn receipt_failed(step: &'static str, error: &dyn std::fmt::Display) {
+    count(metric::RECEIPT_ERRORS, [("step", step.into())]);
+    tracing::error!(target: TARGET, step, %error, "a signed receipt is late: its signer or its ledger failed");
+}
+
+pub(crate) fn receipt_lost(id: ReceiptId) {
+    count(metric::RECEIPT_ERRORS, [("step", "lost".into())]);
+    tracing::error!(target: TARGET, receipt_id = %id, "a signed receipt could not be added to the ledger");
 }
 
 pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {

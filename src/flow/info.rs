@@ -1,10 +1,13 @@
 //! What a handler can know about the payment of its request.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     method::{Payer, Settlement},
-    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Receipt, Timestamp},
+    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Receipt, ReceiptId, Timestamp},
 };
 
 /// The payment behind a request: who paid what. It stands in the extensions of the request for the
@@ -23,6 +26,7 @@ struct Details {
     settlement: Settlement,
     redelivery: bool,
     test_mode: bool,
+    receipt_id: OnceLock<ReceiptId>,
 }
 
 impl PaymentInfo {
@@ -37,7 +41,18 @@ impl PaymentInfo {
         redelivery: bool,
         test_mode: bool,
     ) -> Self {
-        Self(Arc::new(Details { challenge_id, method, intent, amount, currency, settlement, redelivery, test_mode }))
+        let receipt_id = OnceLock::new();
+        Self(Arc::new(Details {
+            challenge_id,
+            method,
+            intent,
+            amount,
+            currency,
+            settlement,
+            redelivery,
+            test_mode,
+            receipt_id,
+        }))
     }
 
     /// The challenge that was paid. Unique per payment: use it to correlate.
@@ -90,7 +105,19 @@ impl PaymentInfo {
         self.0.test_mode
     }
 
-    /// The payment receipt, as it stands in `Payment-Receipt` of the delivered answer. A stream that tells
+    /// The id that the signed receipt of this request will have, where the merchant signs receipts. It can be fetched
+    /// once the answer has ended.
+    pub fn receipt_id(&self) -> Option<ReceiptId> {
+        self.0.receipt_id.get().copied()
+    }
+
+    pub(super) fn name_receipt(&self, id: ReceiptId) {
+        // The first name stays.
+        let _ = self.0.receipt_id.set(id);
+    }
+
+    /// The payment receipt of the core draft, as it stands in `Payment-Receipt` of the delivered answer, without the
+    /// members that name a signed receipt. A stream that tells
     /// its client at the end what was paid can send it again as an event.
     pub fn receipt(&self) -> Receipt {
         let Settlement { reference, settled_at, receipt: extra, .. } = &self.0.settlement;

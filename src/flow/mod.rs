@@ -10,12 +10,15 @@ mod breaker;
 mod config;
 mod delivery;
 pub(crate) mod events;
+mod filing;
 mod gate;
 mod info;
 mod kept;
 mod mint;
 mod offer;
 mod outcome;
+mod payload;
+mod record;
 mod refund;
 mod refusal;
 mod repeat;
@@ -27,14 +30,17 @@ mod unfulfilled;
 
 pub(crate) use self::{
     after::check_timing,
-    answers::{Held, NotServed, idempotency_key, key_half, reused},
+    answers::{Held, Keeper, NotServed, idempotency_key, key_half, reused},
     bind::{Bound, bind, issued_for_another_request},
     config::Settings,
     delivery::{Delivery, Step},
+    filing::Sealed,
     gate::settle,
-    kept::{Kept, Recording},
+    kept::{Kept, Recording, TooLong},
     mint::{Terms, mint},
     offer::{OfferBook, Offers, description_param},
+    payload::{Payload, Watch},
+    record::{Closing, Failure, PANICKED, Record, Seen},
     scope::scope,
     tasks::{Detached, InFlight, within},
 };
@@ -56,6 +62,7 @@ use crate::{
     Clock, KeyRing,
     method::PaymentMethod,
     protocol::{MethodId, Realm, Timestamp},
+    receipt::Receipts,
     store::NonceStore,
 };
 
@@ -85,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) methods: Vec<Arc<dyn PaymentMethod>>,
     pub(crate) store: Arc<dyn NonceStore>,
     pub(crate) answers: Option<answers::Answers>,
+    pub(crate) receipts: Option<Receipts>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
     pub(crate) tasks: tasks::Tasks,

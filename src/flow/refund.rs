@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use super::{
-    Inner, Merchant, PaymentOutcome, events,
+    Inner, Merchant, PaymentOutcome, events, filing,
     gate::{keeping, store_step},
     repeat,
     tasks::within,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     method::{LostPayment, PaymentMethod, RefundError, RefundRequest, Resolution, Unknown},
-    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Settlement, Timestamp},
+    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, ReceiptId, Settlement, Timestamp},
     store::{End, EntryState, JournalEntry, Lease, RefundReason, Release, StoreError, StoreErrorKind, Take, Taken},
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Owed<'a> {
     pub(super) settlement: &'a Settlement,
     /// How often it was tried before.
     pub(super) attempts: u32,
+    /// The signed receipt of the request that it is given back for.
+    pub(super) receipt: Option<ReceiptId>,
 }
 
 /// How it ended for now. The lease is given up, or over with the entry.
@@ -91,6 +93,7 @@ pub(super) async fn give_back(merchant: &Inner, owed: Owed<'_>, reason: RefundRe
     let retry_after = match answer {
         Some(Ok(refunded)) => {
             events::refunded(id, lease.id, reason, &refunded.reference);
+            keeping(merchant, lease, pin!(filing::refunded(merchant, &owed, &refunded.reference))).await;
             // If the journal does not hear of it, the rail is asked once more, and says the same.
             insist(merchant, "commit", || merchant.store.commit(lease, End::Refunded)).await?;
             return Ok(GivenBack::Refunded);
@@ -234,6 +237,7 @@ async fn refund_now(merchant: &Inner, id: ChallengeId) -> Result<RefundStatus, R
         currency: &record.currency,
         settlement: &settlement,
         attempts,
+        receipt: None,
     };
     match give_back(merchant, owed, reason).await? {
         GivenBack::Refunded => Ok(RefundStatus::Refunded),

@@ -283,6 +283,7 @@ impl Work<'_> {
             currency: &record.currency,
             settlement,
             attempts: *attempts,
+            receipt: None,
         };
         Ok(match give_back(merchant, owed, reason).await? {
             GivenBack::Refunded => Handled::Refunded,

@@ -10,9 +10,9 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, header::CONTENT_LENGTH, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 
-use super::ResponseBody;
+use super::{ResponseBody, receipted, route::Route};
 use crate::{
-    flow::{self, Bound, Delivery, Held, Inner, Kept, Recording, Refusal, events},
+    flow::{self, Bound, Delivery, Detached, Held, Inner, Keeper, Kept, Recording, Refusal, Sealed, TooLong, events},
     protocol::ContentDigest,
 };
 
@@ -57,9 +57,9 @@ pub(super) fn is_of_known_length<B: Body>(delivery: &mut Delivery, response: &Re
 
 /// An answer that is kept before it leaves, without its body.
 pub(super) struct Whole {
-    head: http::response::Parts,
-    data: BytesMut,
-    trailers: Option<HeaderMap>,
+    pub(super) head: http::response::Parts,
+    pub(super) data: BytesMut,
+    pub(super) trailers: Option<HeaderMap>,
     length: Option<u64>,
     ended: bool,
     bodyless: bool,
@@ -67,6 +67,10 @@ pub(super) struct Whole {
     complete: bool,
     /// It cannot be kept after all.
     too_long: bool,
+    /// Its receipt is being signed.
+    pub(super) sealing: Option<Detached<Sealed>>,
+    /// Its head is what will leave.
+    sealed: bool,
 }
 
 /// The body has broken off, or has more than it has said.
@@ -80,9 +84,28 @@ impl Whole {
         let data = BytesMut::new();
         let bodyless = bodyless || ended;
         (
-            Box::new(Self { head, data, trailers: None, length, ended, bodyless, complete: bodyless, too_long: false }),
+            Box::new(Self {
+                head,
+                data,
+                trailers: None,
+                length,
+                ended,
+                bodyless,
+                complete: bodyless,
+                too_long: false,
+                sealing: None,
+                sealed: false,
+            }),
             body,
         )
+    }
+
+    /// Records all of it at once, with the head that it leaves with.
+    fn record(&self, keeper: &mut Keeper) -> Result<(), TooLong> {
+        let Self { head, data, trailers, length, ended, .. } = self;
+        keeper.begin(Recording::begin(head.status, &head.headers, *length, *ended, keeper.limit())?, *length);
+        keeper.data(data)?;
+        trailers.as_ref().map_or(Ok(()), |trailers| keeper.trailers(trailers))
     }
 
     /// Nobody will ask for a body.
@@ -103,9 +126,14 @@ pub(super) fn poll_whole<B: Body>(
     mut body: Pin<&mut B>,
     whole: &mut Whole,
     delivery: &mut Delivery,
+    route: &Route,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), BrokenOff>> {
-    let Some(keeper) = delivery.keeper() else { return Poll::Ready(Ok(())) };
+    // With a receipt the head is not known before the body, and so nothing is recorded yet.
+    let receipted = delivery.record().is_some();
+    if delivery.keeper().is_none() && !receipted {
+        return Poll::Ready(Ok(()));
+    }
     while !whole.complete {
         let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
             whole.complete = true;
@@ -115,14 +143,22 @@ pub(super) fn poll_whole<B: Body>(
             Ok(Ok(mut data)) => {
                 let from = whole.data.len();
                 whole.data.put(data.copy_to_bytes(data.remaining()));
-                if keeper.data(whole.data.get(from..).unwrap_or_default()).is_err() {
+                let fits = match delivery.keeper() {
+                    Some(keeper) if !receipted => keeper.data(whole.data.get(from..).unwrap_or_default()).is_ok(),
+                    _ => whole.length.is_none_or(|length| whole.data.len() as u64 <= length),
+                };
+                if !fits {
                     return Poll::Ready(Err(BrokenOff));
                 }
             }
             Ok(Err(frame)) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     // Too much to keep is not too much to deliver.
-                    whole.too_long = keeper.trailers(&trailers).is_err();
+                    if let Some(keeper) = delivery.keeper()
+                        && !receipted
+                    {
+                        whole.too_long = keeper.trailers(&trailers).is_err();
+                    }
                     whole.trailers = Some(trailers);
                     whole.complete = true;
                 }
@@ -131,16 +167,27 @@ pub(super) fn poll_whole<B: Body>(
         }
         whole.complete |= body.is_end_stream();
     }
+    if receipted && !whole.sealed {
+        // Less than it has said: no server sends that as a whole answer.
+        if !whole.bodyless && whole.length.is_some_and(|length| whole.data.len() as u64 != length) {
+            return Poll::Ready(Err(BrokenOff));
+        }
+        ready!(receipted::poll_whole(whole, delivery, route, cx));
+        whole.sealed = true;
+        if let Some(keeper) = delivery.keeper() {
+            whole.too_long = whole.record(keeper).is_err();
+        }
+    }
     if whole.too_long {
         *delivery.keeper() = None;
-        return Poll::Ready(Ok(()));
     }
+    let Some(keeper) = delivery.keeper() else { return Poll::Ready(Ok(())) };
     keeper.keep();
     keeper.poll_kept(cx).map(Ok)
 }
 
 /// What a body gives next.
-type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
+pub(super) type NextFrame<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
 
 /// The next frame of a body that may be recorded. What makes the answer whole is held back until it is
 /// kept: a client that has all of it can ask for it again.

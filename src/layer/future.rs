@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
+use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -20,18 +20,15 @@ use super::{
     RequestBody, ResponseBody,
     after::Asked,
     answers::{self, Whole},
-    render,
+    leave::{End, Leaving, broken, end_of, finish},
+    receipted, render,
     request_body::Buffer,
     route::{Admission, Gate, Route},
 };
 use crate::{
-    flow::{
-        self, Delivery, Detached, Kept, NotServed, Offers, PaymentOutcome, Refusal, RefusalKind, SettleTiming, Step,
-        events,
-    },
+    flow::{self, Delivery, Detached, NotServed, Offers, Refusal, RefusalKind, Sealed, SettleTiming, Step},
     pricing::Quote,
-    protocol::{ContentDigest, remove_payment_credentials},
-    store::StoreError,
+    protocol::{ContentDigest, Timestamp, remove_payment_credentials},
     trace,
 };
 
@@ -76,7 +73,15 @@ pin_project! {
         Capture { gate: Gate, answer: Option<R>, end: End, asked: Option<Box<Asked>>, route: Arc<Route> },
         // The handler has failed, and no money is taken.
         CallOff { work: Detached<bool>, answer: Option<R>, route: Arc<Route> },
-        // An answer of known length is being kept, before it counts as delivered.
+        // The provisional receipt of an answer that streams is being signed.
+        Announce {
+            sealing: Detached<Sealed>,
+            delivery: Option<Delivery>,
+            answer: Option<R>,
+            end: End,
+            route: Arc<Route>,
+        },
+        // An answer of known length is being signed for or kept, before it counts as delivered.
         Keep { body: Pin<Box<R::Body>>, whole: Option<Box<Whole>>, delivery: Option<Delivery>, route: Arc<Route> },
         // The journal records how it ended.
         Journal { step: Step, delivery: Option<Delivery>, answer: Option<Leaving<R>>, end: End, route: Arc<Route> },
@@ -91,14 +96,6 @@ pub trait Answer {
 
 impl<B> Answer for Response<B> {
     type Body = B;
-}
-
-/// An answer that is about to leave.
-enum Leaving<R> {
-    /// As the service has made it.
-    Service(R),
-    /// It was kept, and its body is here.
-    Kept(Response<Box<Kept>>),
 }
 
 /// A request whose body is not there yet.
@@ -124,20 +121,11 @@ struct Paying<S, B> {
     request: Request<RequestBody<B>>,
     offers: Arc<Offers>,
     digest: Option<ContentDigest>,
+    /// Where receipts are signed.
+    started_at: Option<Timestamp>,
 }
 
 type QuoteFuture = Pin<Box<dyn Future<Output = (Parts, Option<Quote>)> + Send>>;
-
-/// How a paid request ended.
-#[derive(Clone, Copy)]
-enum End {
-    /// 2xx: the body is still to be sent.
-    Delivered,
-    /// 2xx or 101 with nothing to send behind the head.
-    DeliveredWhole,
-    /// Anything else.
-    Failed,
-}
 
 impl<S, B> ResponseFuture<S, B>
 where
@@ -171,7 +159,8 @@ where
     ) -> Self {
         // The credential has done its work; it is a bearer token, and the service must not see it.
         remove_payment_credentials(request.headers_mut());
-        let paying = Some(Paying { route, service, request, offers, digest });
+        let started_at = route.merchant.receipts.as_ref().map(|_| route.merchant.now());
+        let paying = Some(Paying { route, service, request, offers, digest, started_at });
         Self { state: State::Gate { gate, paying } }
     }
 }
@@ -234,8 +223,11 @@ where
                     };
                     let Some(mut delivery) = delivery.take() else { return Poll::Pending };
                     // On an error the delivery is given up by dropping it.
-                    let response = result?;
+                    let mut response = result?;
                     let end = end_of(&response, *head_only);
+                    if matches!(end, End::Failed) {
+                        receipted::failed(&mut delivery, &mut response);
+                    }
                     if delivery.is_pending() {
                         let (answer, route, asked) = (Some(response), Arc::clone(route), asked.take());
                         state.set(match end {
@@ -275,11 +267,25 @@ where
                     render::not_charged(&mut answer, certain);
                     return Poll::Ready(Ok(answer.map(ResponseBody::inner)));
                 }
+                StateProj::Announce { sealing, delivery, answer, end, route } => {
+                    let Some(known) = delivery.as_mut() else { return Poll::Pending };
+                    let Poll::Ready(mut sealed) = sealing.poll(cx, &route.merchant.tasks) else {
+                        known.poll_renewal(cx);
+                        return Poll::Pending;
+                    };
+                    let (Some(mut delivery), Some(mut answer)) = (delivery.take(), answer.take()) else {
+                        return Poll::Pending;
+                    };
+                    delivery.record().iter_mut().for_each(|record| record.sealed(sealed.take()));
+                    receipted::announce_stream(&mut answer, &mut delivery, route);
+                    answers::record(&mut delivery, &answer);
+                    leave(answer, *end, delivery, Arc::clone(route))
+                }
                 StateProj::Keep { body, whole, delivery, route } => {
                     let (Some(known), Some(collecting)) = (delivery.as_mut(), whole.as_mut()) else {
                         return Poll::Pending;
                     };
-                    let Poll::Ready(kept) = answers::poll_whole(body.as_mut(), collecting, known, cx) else {
+                    let Poll::Ready(kept) = answers::poll_whole(body.as_mut(), collecting, known, route, cx) else {
                         known.poll_renewal(cx);
                         return Poll::Pending;
                     };
@@ -289,7 +295,8 @@ where
                     if kept.is_err() {
                         // Not a byte of it has left. Dropping the delivery does with the money what the rules say.
                         delivery.broke_off();
-                        let answer = render::plain(broken(), &route.merchant.settings);
+                        let mut answer = render::plain(broken(), &route.merchant.settings);
+                        receipted::broke_off(&mut delivery, &mut answer);
                         return Poll::Ready(Ok(answer.map(ResponseBody::own)));
                     }
                     let step = delivery.commit();
@@ -410,14 +417,19 @@ impl<S, B: Body> Asking<S, B> {
     }
 }
 
-impl<S, B> Paying<S, B> {
+impl<S, B: Body<Data = Bytes>> Paying<S, B> {
     /// The money has moved, or can be taken: call the service.
-    fn handle(self, delivery: Delivery) -> State<S, B, S::Future, S::Response>
+    fn handle(self, mut delivery: Delivery) -> State<S, B, S::Future, S::Response>
     where
         S: Service<Request<RequestBody<B>>>,
         S::Response: Answer,
     {
-        let Self { route, mut service, mut request, offers, digest } = self;
+        let Self { route, mut service, mut request, offers, digest, started_at } = self;
+        if started_at.is_some() {
+            let (mut head, mut body) = request.into_parts();
+            delivery.record_with(receipted::begin(&route, &mut head, &mut body, digest, started_at));
+            request = Request::from_parts(head, body);
+        }
         if let Some(info) = delivery.info() {
             request.extensions_mut().insert(info.clone());
         }
@@ -445,24 +457,6 @@ impl<S, B> Paying<S, B> {
     }
 }
 
-/// Whether the handler has delivered. A switched protocol is a delivery: its use has begun.
-fn end_of<B: Body>(response: &Response<B>, head_only: bool) -> End {
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return End::DeliveredWhole;
-    }
-    if !status.is_success() {
-        return End::Failed;
-    }
-    // These are sent without their body, which then is never asked for.
-    let bodyless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
-    let body = response.body();
-    let empty = body.is_end_stream()
-        || body.size_hint().exact() == Some(0)
-        || response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-    if head_only || bodyless || empty { End::DeliveredWhole } else { End::Delivered }
-}
-
 /// The handler has succeeded and the money is ours. An answer that is to be kept for its `Idempotency-Key`
 /// is kept before it counts as delivered, where its length is known: then a process that is killed in
 /// between loses neither. What streams is kept while it leaves.
@@ -477,73 +471,38 @@ where
     ResBody: Body,
 {
     delivery.provider_call(response.extensions().get().copied());
-    if let Some(info) = delivery.info() {
-        render::paid(&mut response, info, &route.merchant.settings);
+    let bodyless = matches!(end, End::DeliveredWhole);
+    if let Some(limit) = receipted::answered(&mut delivery, &response, &route) {
+        if bodyless || response.body().size_hint().exact().is_some_and(|length| length <= limit) {
+            let (whole, body) = Whole::new(response, bodyless);
+            return State::Keep { body: Box::pin(body), whole: Some(whole), delivery: Some(delivery), route };
+        }
+        if let Some(sealing) = delivery.record().as_ref().map(|record| record.sign()) {
+            return State::Announce { sealing, delivery: Some(delivery), answer: Some(response), end, route };
+        }
+    }
+    if let Some(info) = delivery.info().cloned() {
+        let (mut head, body) = response.into_parts();
+        let settings = &route.merchant.settings;
+        render::paid(&mut head.headers, &mut head.extensions, &info, settings, route.receipt_header, None);
+        response = Response::from_parts(head, body);
     }
     answers::record(&mut delivery, &response);
-    let bodyless = matches!(end, End::DeliveredWhole);
     if delivery.keeper().is_some() && (bodyless || answers::is_of_known_length(&mut delivery, &response)) {
         let (whole, body) = Whole::new(response, bodyless);
         return State::Keep { body: Box::pin(body), whole: Some(whole), delivery: Some(delivery), route };
     }
+    leave(response, end, delivery, route)
+}
+
+/// The head is what will leave: the journal records the delivery.
+fn leave<S, B, R>(answer: R, end: End, delivery: Delivery, route: Arc<Route>) -> State<S, B, S::Future, R>
+where
+    S: Service<Request<RequestBody<B>>, Response = R>,
+    R: Answer,
+{
     let step = delivery.commit();
-    State::Journal { step, delivery: Some(delivery), answer: Some(Leaving::Service(response)), end, route }
-}
-
-/// The answer of the service has broken off before any of it has left.
-fn broken() -> Refusal {
-    const DETAIL: &str = "The answer broke off. Repeat the request with the same credential; it is not charged twice.";
-    let refusal = Refusal::detailed(RefusalKind::OutcomeUnknown, DETAIL);
-    events::refused(&refusal);
-    refusal
-}
-
-fn finish<B: Body>(
-    answer: Leaving<Response<B>>,
-    end: End,
-    mut delivery: Delivery,
-    recorded: Result<Option<PaymentOutcome>, StoreError>,
-    route: &Route,
-) -> Response<ResponseBody<B>> {
-    // Delivered but not recorded: it could be delivered again, so it is not delivered now. Dropping the
-    // delivery gives the lease back.
-    if !matches!(end, End::Failed) && recorded.is_err() {
-        let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
-        events::refused(&refusal);
-        return render::plain(refusal, &route.merchant.settings).map(ResponseBody::own);
-    }
-    let mut response = match answer {
-        Leaving::Kept(response) => {
-            delivery.info().into_iter().for_each(events::delivered);
-            if matches!(end, End::Delivered) {
-                return response.map(|kept| ResponseBody::kept_first(kept, delivery));
-            }
-            delivery.end();
-            return response.map(ResponseBody::kept);
-        }
-        Leaving::Service(response) => response,
-    };
-    match end {
-        End::Failed => {
-            // Otherwise dropping the delivery tries again.
-            if recorded.is_ok() {
-                delivery.info().into_iter().for_each(events::undelivered);
-                delivery.end();
-            }
-            let outcome = recorded.ok().flatten();
-            render::failed(&mut response, outcome.unwrap_or(PaymentOutcome::Redeliverable));
-            response.map(ResponseBody::inner)
-        }
-        End::DeliveredWhole => {
-            delivery.info().into_iter().for_each(events::delivered);
-            delivery.end();
-            response.map(ResponseBody::inner)
-        }
-        End::Delivered => {
-            delivery.info().into_iter().for_each(events::delivered);
-            response.map(|body| ResponseBody::paid(body, delivery))
-        }
-    }
+    State::Journal { step, delivery: Some(delivery), answer: Some(Leaving::Service(answer)), end, route }
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

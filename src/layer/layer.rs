@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::{Payment, route::Route};
+use super::{Payment, ReceiptHeader, route::Route};
 use crate::{
     Merchant,
     flow::{self, ConfigError, OfferBook, SettleTiming},
@@ -116,6 +116,19 @@ impl PaymentLayer {
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.route.body_limit = bytes;
         self
+    }
+
+    /// What `Payment-Receipt` says: the receipt of the core draft, unless this says otherwise.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`] for [`ReceiptHeader::Url`] where the merchant signs no receipts.
+    pub fn receipt_header(mut self, header: ReceiptHeader) -> Result<Self, ConfigError> {
+        if header == ReceiptHeader::Url && self.route.merchant.receipts.is_none() {
+            let problem = "there is no signed receipt that a URL could lead to; add .receipts(..) to the merchant";
+            return Err(ConfigError::Setting { field: "receipt_header", problem });
+        }
+        self.route.receipt_header = header;
+        Ok(self)
     }
 }
 

@@ -12,8 +12,10 @@ mod extract;
 mod future;
 #[allow(clippy::module_inception, reason = "the name that tower-http uses")]
 mod layer;
+mod leave;
 mod negotiate;
 mod page;
+mod receipted;
 mod render;
 mod request_body;
 mod route;
@@ -22,5 +24,6 @@ mod service;
 #[cfg(feature = "axum")]
 pub use self::extract::NotCharged;
 pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, request_body::RequestBody, service::Payment,
+    body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, receipted::ReceiptHeader,
+    request_body::RequestBody, service::Payment,
 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response,
+    Extensions, HeaderMap, HeaderValue, Method, Response,
     header::{
         ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
         RETRY_AFTER, WWW_AUTHENTICATE,
@@ -10,10 +10,15 @@ use http::{
     request::Parts,
 };
 
-use super::{negotiate::prefers_html, page};
+use super::{
+    ReceiptHeader,
+    negotiate::prefers_html,
+    page,
+    receipted::{self, Signed},
+};
 use crate::{
     flow::{Offers, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, Settings},
-    protocol::{Challenge, ChallengeId, PAYMENT_OUTCOME, PAYMENT_RECEIPT, Problem, ProblemType, Receipt},
+    protocol::{Challenge, PAYMENT_OUTCOME, PAYMENT_RECEIPT, Problem, ProblemType},
 };
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -120,22 +125,17 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
 }
 
 /// Adds the receipt to a delivered answer.
-pub(super) fn paid<B>(response: &mut Response<B>, info: &PaymentInfo, settings: &Settings) {
-    strip_payment_headers(response.headers_mut());
-    let settlement = info.settlement();
-    let mut id = [0; ChallengeId::TEXT_LEN];
-    let challenge_id = info.challenge_id();
-    let id = challenge_id.encode(&mut id);
-    let receipt = Receipt::encode_parts(
-        info.method(),
-        settlement.settled_at,
-        &settlement.reference,
-        Some(id),
-        &settlement.receipt,
-    );
-    let headers = response.headers_mut();
+pub(super) fn paid(
+    headers: &mut HeaderMap,
+    extensions: &mut Extensions,
+    info: &PaymentInfo,
+    settings: &Settings,
+    form: ReceiptHeader,
+    signed: Option<&Signed<'_>>,
+) {
+    strip_payment_headers(headers);
     headers.reserve(2);
-    match receipt {
+    match receipted::value(form, info, signed) {
         Ok(value) => {
             headers.insert(PAYMENT_RECEIPT, value);
         }
@@ -143,7 +143,7 @@ pub(super) fn paid<B>(response: &mut Response<B>, info: &PaymentInfo, settings: 
     }
     make_private(headers);
     expose(headers, settings);
-    response.extensions_mut().insert(info.clone());
+    extensions.insert(info.clone());
 }
 
 /// Marks an answer whose handler failed after the money had moved.

@@ -4,16 +4,21 @@ use std::{
     collections::VecDeque,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
 use super::answers::Content;
-use crate::protocol::{ContentDigest, Digester};
+use crate::{
+    flow::{Payload, Seen, Watch},
+    protocol::{ContentDigest, Digester},
+};
 
 pin_project! {
     /// The body of a request behind a [`Payment`](super::Payment): the client's own body untouched, or,
@@ -27,14 +32,15 @@ pin_project! {
 pin_project! {
     #[project = KindProj]
     enum Kind<B> {
-        Untouched { #[pin] body: B },
+        // The reader is there where a receipt says what the service has read.
+        Untouched { #[pin] body: B, reader: Option<Box<Reader>> },
         Buffered { buffer: Buffer },
     }
 }
 
 impl<B> RequestBody<B> {
     pub(super) fn untouched(body: B) -> Self {
-        Self { kind: Kind::Untouched { body } }
+        Self { kind: Kind::Untouched { body, reader: None } }
     }
 
     pub(super) fn buffered(buffer: Buffer) -> Self {
@@ -47,7 +53,7 @@ impl<B> RequestBody<B> {
         B: Body,
     {
         match &self.kind {
-            Kind::Untouched { body } => body.is_end_stream().then_some(None),
+            Kind::Untouched { body, .. } => body.is_end_stream().then_some(None),
             Kind::Buffered { buffer } => Some(buffer.digest()),
         }
     }
@@ -61,27 +67,84 @@ impl<B> RequestBody<B> {
     }
 }
 
+impl<B: Body<Data = Bytes>> RequestBody<B> {
+    /// What a receipt can say of it: now, where it is at hand, or once the service has read it.
+    pub(super) fn watch(&mut self, mut watch: Watch, bound: Option<ContentDigest>) -> Seen {
+        match &mut self.kind {
+            Kind::Untouched { body, .. } if body.is_end_stream() => Seen::Whole(watch.finish()),
+            Kind::Untouched { reader, .. } => {
+                let read = Arc::default();
+                *reader = Some(Box::new(Reader { watch: Some(watch), read: Arc::clone(&read) }));
+                Seen::Read(read)
+            }
+            Kind::Buffered { buffer } => match bound {
+                Some(digest) if !watch.copies() => Seen::Whole(watch.known(digest)),
+                _ => {
+                    buffer.chunks().for_each(|chunk| watch.see(chunk));
+                    Seen::Whole(watch.finish())
+                }
+            },
+        }
+    }
+}
+
+/// Sees what the service reads.
+struct Reader {
+    watch: Option<Watch>,
+    read: Arc<Mutex<Option<Payload>>>,
+}
+
+impl Reader {
+    fn read<E>(&mut self, frame: &Poll<Option<Result<Frame<Bytes>, E>>>, ended: bool) {
+        let Poll::Ready(frame) = frame else { return };
+        let ended = match frame {
+            None => true,
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(watch)) = (frame.data_ref(), &mut self.watch) {
+                    watch.see(data);
+                }
+                // Nothing follows trailers.
+                ended || frame.is_trailers()
+            }
+            // What was not read to its end is not known.
+            Some(Err(_)) => {
+                self.watch = None;
+                return;
+            }
+        };
+        if ended && let Some(watch) = self.watch.take() {
+            *self.read.lock() = Some(watch.finish());
+        }
+    }
+}
+
 impl<B: Body<Data = Bytes>> Body for RequestBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
-            KindProj::Untouched { body } => body.poll_frame(cx),
+            KindProj::Untouched { mut body, reader } => {
+                let frame = body.as_mut().poll_frame(cx);
+                if let Some(reader) = reader {
+                    reader.read(&frame, body.is_end_stream());
+                }
+                frame
+            }
             KindProj::Buffered { buffer } => Poll::Ready(buffer.next().map(Ok)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Untouched { body } => body.is_end_stream(),
+            Kind::Untouched { body, .. } => body.is_end_stream(),
             Kind::Buffered { buffer } => buffer.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Untouched { body } => body.size_hint(),
+            Kind::Untouched { body, .. } => body.size_hint(),
             Kind::Buffered { buffer } => SizeHint::with_exact(buffer.length as u64),
         }
     }
@@ -138,10 +201,12 @@ impl Buffer {
             return None;
         }
         let mut digester = Digester::default();
-        for chunk in self.first.iter().chain(&self.rest) {
-            digester.update(chunk);
-        }
+        self.chunks().for_each(|chunk| digester.update(chunk));
         Some(digester.finish())
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.first.iter().chain(&self.rest)
     }
 
     /// All data in one piece, for a price that depends on it. Copies only when it came in several.
@@ -150,9 +215,7 @@ impl Buffer {
             Some(first) if self.rest.is_empty() => first.clone(),
             _ => {
                 let mut whole = BytesMut::with_capacity(self.length);
-                for chunk in self.first.iter().chain(&self.rest) {
-                    whole.extend_from_slice(chunk);
-                }
+                self.chunks().for_each(|chunk| whole.extend_from_slice(chunk));
                 whole.freeze()
             }
         }

@@ -12,6 +12,7 @@ use http_body::Body;
 use tracing::Instrument as _;
 
 use super::{
+    ReceiptHeader,
     answers::{self, Content},
     render,
 };
@@ -40,6 +41,7 @@ pub(super) struct Route {
     pub(super) bind_query: bool,
     pub(super) bind_body: bool,
     pub(super) body_limit: usize,
+    pub(super) receipt_header: ReceiptHeader,
     /// `, description="..."`, or nothing.
     description: Arc<str>,
 }
@@ -84,6 +86,7 @@ impl Route {
             bind_query: false,
             bind_body: true,
             body_limit: 1024 * 1024,
+            receipt_header: ReceiptHeader::default(),
             description: "".into(),
         }
     }

@@ -27,7 +27,10 @@ pub use self::{
     challenge::{Challenge, ChallengeError, authorization},
     credential::{Credential, CredentialBytes, CredentialError, EchoedChallenge},
     digest::{ContentDigest, Digester, InvalidDigest},
-    headers::{ACCEPT_PAYMENT, IDEMPOTENCY_KEY, PAYMENT_OUTCOME, PAYMENT_RECEIPT},
+    headers::{
+        ACCEPT_PAYMENT, IDEMPOTENCY_KEY, PAYMENT_OUTCOME, PAYMENT_RECEIPT, PAYMENT_RECEIPT_DIGEST, PAYMENT_RECEIPT_KID,
+        PAYMENT_RECEIPT_MPP, PAYMENT_RECEIPT_PROVISIONAL,
+    },
     ids::{ChallengeId, Intent, InvalidName, MethodId, Realm, SpendKey},
     money::{Amount, Currency, InvalidAmount, InvalidPrice, Price},
     problem::{Problem, ProblemType},

@@ -3,9 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// The id of a signed receipt: a random UUID, in lower case with hyphens.
+use super::ids::ChallengeId;
+
+/// The id of a signed receipt: a UUID, random unless it is that of a refund, in lower case with hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ReceiptId(Uuid);
@@ -19,6 +22,16 @@ impl ReceiptId {
     /// A new id.
     pub fn random() -> Self {
         Self(uuid::Builder::from_random_bytes(rand::random()).into_uuid())
+    }
+
+    /// The id of the receipt of a refund: a payment has one, whoever gives it back and however often.
+    pub(crate) fn of_refund(payment: ChallengeId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"refund of ");
+        hash.update(payment.encode(&mut [0; ChallengeId::TEXT_LEN]));
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash.finalize()).for_each(|(byte, hashed)| *byte = hashed);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
     /// An id that was kept as its 16 bytes.

@@ -76,6 +76,18 @@ impl Frames {
         self
     }
 
+    /// Has more than it has declared.
+    pub fn and(mut self, data: &'static str) -> Self {
+        self.queue.push_back(Next::Data(Bytes::from_static(data.as_bytes())));
+        self
+    }
+
+    /// Has less than it has declared.
+    pub fn cut(mut self) -> Self {
+        self.queue.pop_back();
+        self
+    }
+
     /// Breaks off here.
     pub fn broken(mut self) -> Self {
         self.queue.push_back(Next::Break);
