@@ -30,6 +30,7 @@ macro_rules! laws {
             /// All of them, in the order in which they are checked.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
+            #[allow(dead_code, reason = "only stores have room")]
             pub(super) fn needs(self) -> $crate::conformance::laws::Needs {
                 use $crate::conformance::laws::Needs;
                 match self {

@@ -2,10 +2,14 @@
 //!
 //! [`nonce_store`] checks a payment journal: run it against every [`NonceStore`](crate::store::NonceStore)
 //! that money depends on, on the real thing and not on a stand-in. [`answer_store`] checks what keeps paid
-//! answers for requests that come again with the same `Idempotency-Key`, and [`receipt_store`] a ledger of signed
-//! receipts.
+//! answers for requests that come again with the same `Idempotency-Key`, [`receipt_store`] a ledger of signed
+//! receipts, and [`receipt_signer`] what signs them.
 
 pub mod answer_store;
 mod laws;
 pub mod nonce_store;
+<<<<<<< HEAD
 pub mod receipt_store;
+=======
+pub mod receipt_signer;
+>>>>>>> core

@@ -116,7 +116,8 @@ impl PaymentInfo {
         let _ = self.0.receipt_id.set(id);
     }
 
-    /// The payment receipt, as it stands in `Payment-Receipt` of the delivered answer. A stream that tells
+    /// The payment receipt of the core draft, as it stands in `Payment-Receipt` of the delivered answer, without the
+    /// members that name a signed receipt. A stream that tells
     /// its client at the end what was paid can send it again as an event.
     pub fn receipt(&self) -> Receipt {
         let Settlement { reference, settled_at, receipt: extra, .. } = &self.0.settlement;

@@ -40,7 +40,7 @@ pub(crate) use self::{
     mint::{Terms, mint},
     offer::{OfferBook, Offers, description_param},
     payload::{Payload, Watch},
-    record::{Failure, Record, Seen},
+    record::{Closing, Failure, PANICKED, Record, Seen},
     scope::scope,
     tasks::{Detached, InFlight, within},
 };

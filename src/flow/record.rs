@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
 use super::{
-    Inner, PaymentInfo, Refusal,
+    Inner, PaymentInfo, Refusal, events,
     filing::{Filing, Sealed},
     payload::{Payload, Watch},
     tasks::Detached,
@@ -63,6 +63,12 @@ pub(crate) enum Seen {
     Whole(Payload),
     Read(Arc<Mutex<Option<Payload>>>),
 }
+
+/// The final receipt of a stream, on its way.
+pub(crate) type Closing = Detached<Option<(SignedReceipt, String)>>;
+
+/// What there is to say of a task that has ended without a result.
+pub(crate) const PANICKED: &str = "the signer panicked";
 
 enum Said {
     Now(Box<ReceiptBody>),
@@ -220,6 +226,9 @@ impl Record {
 
     /// What came of signing. What could not be signed before the answer left is signed as soon as it can be.
     pub(crate) fn sealed(&mut self, sealed: Option<Sealed>) {
+        if sealed.is_none() {
+            events::receipt_failed("sign", &PANICKED);
+        }
         let Sealed { parent, signed } = sealed.unwrap_or_default();
         if parent.is_some() {
             (self.parent, self.look_for) = (parent, None);
@@ -264,9 +273,9 @@ impl Record {
         }
     }
 
-    /// A stream has ended well: signs its final receipt and adds it to the ledger, whoever waits for it.
-    /// With its status.
-    pub(crate) fn close(mut self: Box<Self>, response: Payload) -> Detached<Option<(SignedReceipt, String)>> {
+    /// A stream has ended well: signs its final receipt and adds it to the ledger, whoever waits for it. Answers it
+    /// with its status.
+    pub(crate) fn close(mut self: Box<Self>, response: Payload) -> Closing {
         self.succeeded(response);
         let Self { merchant, filing, look_for, .. } = &*self;
         let (merchant, filing, look_for, body) = (Arc::clone(merchant), filing.clone(), *look_for, self.body());

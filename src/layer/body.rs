@@ -19,7 +19,9 @@ use crate::flow::{Delivery, Kept};
 pin_project! {
     /// The body of an answer behind a [`Payment`](super::Payment). Frames and trailers of the inner body
     /// pass untouched; nothing is buffered, unless the answer is to be kept for its `Idempotency-Key`: then
-    /// its data are copied, and the last frame waits until they are kept.
+    /// its data are copied, and the last frame waits until they are kept. Where the merchant signs receipts, a body of
+    /// known length up to its limit has been collected, and one that streams has its receipt behind it: as trailers
+    /// beside its own, and as one more event where it is a stream of events.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,

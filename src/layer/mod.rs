@@ -12,6 +12,7 @@ mod extract;
 mod future;
 #[allow(clippy::module_inception, reason = "the name that tower-http uses")]
 mod layer;
+mod leave;
 mod negotiate;
 mod page;
 mod receipted;

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::{RequestBody, answers::Whole, render, route::Route};
 use crate::{
-    flow::{Delivery, Detached, Failure, Inner, Payload, PaymentInfo, Record, Watch},
+    flow::{self, Delivery, Failure, Inner, Payload, PaymentInfo, Record, Watch, events},
     protocol::{
         ChallengeId, ContentDigest, PAYMENT_OUTCOME, PAYMENT_RECEIPT, PAYMENT_RECEIPT_DIGEST, PAYMENT_RECEIPT_KID,
         PAYMENT_RECEIPT_MPP, PAYMENT_RECEIPT_PROVISIONAL, Receipt, ReceiptError, Timestamp,
@@ -239,7 +239,7 @@ pub(super) struct Seal {
 enum Stage {
     Open,
     // In a lock that nobody takes: a body can be shared between threads, and a future cannot.
-    Signing(Mutex<Detached<Option<(SignedReceipt, String)>>>, String),
+    Signing(Mutex<flow::Closing>, String),
     Trailers,
     Ended,
 }
@@ -432,10 +432,13 @@ where
                     return Poll::Ready(seal.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Stage::Signing(work, url) => {
-                    let signed = ready!(work.get_mut().poll(cx, &seal.merchant.tasks)).flatten();
+                    let signed = ready!(work.get_mut().poll(cx, &seal.merchant.tasks));
+                    if signed.is_none() {
+                        events::receipt_failed("sign", &flow::PANICKED);
+                    }
                     let url = std::mem::take(url);
                     seal.stage = Stage::Trailers;
-                    if let Some((signed, status)) = signed
+                    if let Some((signed, status)) = signed.flatten()
                         && let Some(event) = seal.signed(&signed, url, &status)
                     {
                         return Poll::Ready(Some(Ok(Frame::data(event.into()))));

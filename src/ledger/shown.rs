@@ -27,6 +27,11 @@ impl<'j> Members<'j> {
         Some(value.get()).filter(|raw| *raw != "null")
     }
 
+    /// Whether there is such a member, be it null.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     /// A member that is a text.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.raw(name)?).ok()
@@ -198,9 +203,12 @@ fn instant(text: &str) -> String {
 
 /// What was paid: `0.50 USD`.
 pub(super) fn paid(receipt: &Members<'_>) -> String {
-    let nothing = || "No payment".to_owned();
-    let Some(payment) = receipt.raw("payment").and_then(Members::parse) else { return nothing() };
-    let (Some(amount), Some(currency)) = (payment.text("amount"), payment.text("currency")) else { return nothing() };
+    if !receipt.has("payment") {
+        return "Payment not shown".to_owned();
+    }
+    let payment = receipt.raw("payment").and_then(Members::parse);
+    let texts = payment.and_then(|payment| Some((payment.text("amount")?, payment.text("currency")?)));
+    let Some((amount, currency)) = texts else { return "No payment".to_owned() };
     let decimals = Currency::new(&currency).ok().and_then(|currency| currency.iso_decimals());
     match (amount.parse::<Amount>(), decimals) {
         (Ok(minor), Some(decimals)) => format!("{} {}", minor.to_decimal(decimals), currency.to_ascii_uppercase()),
@@ -266,6 +274,7 @@ mod tests {
             let receipt = format!(r#"{{"payment":{payment}}}"#);
             assert_eq!(paid(&Members::parse(&receipt).unwrap()), shown);
         }
+        assert_eq!(paid(&Members::parse("{}").unwrap()), "Payment not shown");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Keys that sign receipts.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use ed25519_dalek::{Signer as _, SigningKey, pkcs8::DecodePrivateKey as _};
@@ -38,6 +38,31 @@ pub trait ReceiptSigner: Send + Sync + 'static {
     /// [`SignError`].
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
+
+macro_rules! forward_signer {
+    ($($pointer:ident),*) => {$(
+        #[async_trait]
+        impl<T: ReceiptSigner + ?Sized> ReceiptSigner for $pointer<T> {
+            fn key_id(&self) -> &str {
+                (**self).key_id()
+            }
+
+            fn algorithm(&self) -> SigningAlgorithm {
+                (**self).algorithm()
+            }
+
+            fn public_key(&self) -> Option<Jwk> {
+                (**self).public_key()
+            }
+
+            async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+                (**self).sign(message).await
+            }
+        }
+    )*};
+}
+
+forward_signer!(Arc, Box);
 
 /// A key for receipts cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

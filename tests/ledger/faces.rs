@@ -82,8 +82,9 @@ async fn what_is_issued_is_served() {
 
 #[test]
 fn it_can_be_sent_and_shared_and_says_nothing_secret() {
-    fn assert<S: Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible>>(_: &S)
+    fn assert<S>(_: &S)
     where
+        S: Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
     {

@@ -6,7 +6,7 @@ use crate::{
     node,
     rows::{KEY_ID, id},
     run,
-    shelf::{HMAC, ODD, ODDS, PLAIN, PRIVATE, PROVISIONAL, REFUND, SPARSE},
+    shelf::{HMAC, ISSUED, ODD, ODDS, PLAIN, PRIVATE, PROVISIONAL, REFUND, SPARSE},
     site::{self, Change},
 };
 
@@ -151,6 +151,7 @@ async fn a_browser_checks_receipts() {
     visit("plain", url(PLAIN), VERIFIED, KEY_ID, pictures("receipt"));
     visit("refund", url(REFUND), VERIFIED, KEY_ID, pictures("refund"));
     visit("provisional", url(PROVISIONAL), VERIFIED, KEY_ID, Value::Null);
+    visit("issued", url(ISSUED), VERIFIED, KEY_ID, Value::Null);
     visit("sparse", url(SPARSE), VERIFIED, KEY_ID, Value::Null);
     for place in 0..ODDS {
         let more = if place == 0 { json!({"picture": "odd"}) } else { Value::Null };

@@ -4,8 +4,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use tower_mpp::{
-    protocol::Visibility,
-    receipt::canonicalize,
+    protocol::{Currency, Visibility},
+    receipt::{PaidWith, ReceiptBody, UsdCost, canonicalize},
     store::{NameTotal, ReceiptRow, Totals},
 };
 
@@ -17,6 +17,8 @@ pub const PRIVATE: u8 = 3;
 pub const HMAC: u8 = 4;
 pub const PROVISIONAL: u8 = 5;
 pub const SPARSE: u8 = 6;
+/// As `Receipts::issue` makes it.
+pub const ISSUED: u8 = 8;
 /// Whole receipts with odd texts and numbers, and how many.
 pub const ODD: u8 = 20;
 pub const ODDS: u8 = 14;
@@ -111,6 +113,32 @@ fn hmac() -> ReceiptRow {
     row
 }
 
+/// What the library itself makes of a call.
+fn call() -> ReceiptBody {
+    let at = |text: &str| Some(text.parse().unwrap());
+    ReceiptBody {
+        receipt_id: Some(id(ISSUED)),
+        visibility: Visibility::PublicFull,
+        model_id: Some("e\u{301}lan-\u{212b}".into()),
+        module_chain: vec!["\u{1e9b}\u{323}".into(), "cost-guard".into()],
+        cost_estimated_usd: Some(UsdCost::from_pico(1_200_000)),
+        cost_final_usd: Some(UsdCost::from_pico(120)),
+        input_tokens: Some(1812),
+        request_started_at: at("2026-06-05T21:10:50Z"),
+        request_ended_at: at("2026-06-05T21:10:51.1675Z"),
+        created_at: at("2026-06-05T21:10:51.168Z"),
+        payment: Some(PaidWith {
+            method: "stripe".parse().unwrap(),
+            intent: "charge".parse().unwrap(),
+            amount: "50".parse().unwrap(),
+            currency: Currency::new("usd").unwrap(),
+            reference: Some("pi_1".into()),
+            challenge_id: None,
+        }),
+        ..ReceiptBody::default()
+    }
+}
+
 pub async fn shelf() -> Shelf {
     let mut refund = members(id(REFUND));
     refund.insert("parent_receipt_id".into(), id(PLAIN).to_string().into());
@@ -148,6 +176,7 @@ pub async fn shelf() -> Shelf {
     ];
     rows.extend((0..ODDS).map(|place| row(odd(place), Visibility::PublicFull)));
     let shelf = Shelf::with(rows).await;
+    rows::receipts(shelf.clone()).issue(call()).await.unwrap();
     let today = u32::try_from(rows::today().unix() / 86_400).unwrap();
     let name =
         |name: &str, receipts, tokens| NameTotal { name: name.into(), receipts, succeeded: receipts - 7, tokens };

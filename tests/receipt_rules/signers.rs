@@ -1,9 +1,10 @@
 //! Keys at hand, keys far away, and signers that do not do what they should.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tower_mpp::{
+    conformance::receipt_signer::{Law, Suite},
     protocol::Visibility,
     receipt::{
         Ed25519Signer, HmacSigner, InvalidReceiptKey, Jwk, ReceiptBody, ReceiptSigner, Receipts, SignError,
@@ -177,4 +178,31 @@ fn receipts_of_the_key_before_still_verify_and_those_of_a_key_that_left_do_not()
     verify_receipt(newer.json(), &rotated.jwks()).unwrap();
     let unknown = Err(VerifyError::UnknownKey("key-2".into()));
     assert_eq!(verify_receipt(newer.json(), &builder().build().unwrap().jwks()), unknown);
+}
+
+#[tokio::test]
+async fn the_signers_of_this_crate_keep_the_laws() {
+    Suite::new(signer()).assert().await;
+    Suite::new(Arc::new(signer()) as Arc<dyn ReceiptSigner>).assert().await;
+    Suite::new(Box::new(signer()) as Box<dyn ReceiptSigner>).assert().await;
+    Suite::new(HmacSigner::new("h", &SECRET).unwrap()).secret(SECRET).assert().await;
+    assert!(Suite::new(HmacSigner::new("h", &SECRET).unwrap()).run().await.is_err(), "nothing was checked");
+}
+
+#[tokio::test]
+async fn wrong_signers_are_caught() {
+    let other_key = Ed25519Signer::from_seed("k", &[1; 32]).unwrap().public_key();
+    for (signer, law) in [
+        (Strange { id: "a b", ..strange() }, Law::FittingName),
+        (Strange { id: "other", ..strange() }, Law::ListedKey),
+        (Strange { key: None, ..strange() }, Law::ListedKey),
+        (Strange { key: Some(Jwk::ed25519("k", &[0; 32])), ..strange() }, Law::ListedKey),
+        (strange(), Law::SignsTheBytes),
+        (Strange { signature: Err(()), ..strange() }, Law::SignsAtOnce),
+        (Strange { signature: Ok(32), ..strange() }, Law::SignsAgain),
+        (Strange { key: other_key, ..strange() }, Law::MakesReceipts),
+    ] {
+        let violations = Suite::new(signer).run().await.unwrap_err();
+        assert!(violations.iter().any(|violation| violation.law() == law), "{law:?}: {violations}");
+    }
 }

@@ -7,6 +7,7 @@ mod outages;
 mod refunds;
 mod said;
 mod shop;
+mod steps;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

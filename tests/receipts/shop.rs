@@ -43,12 +43,19 @@ struct Books {
     rows: Mutex<Vec<ReceiptRow>>,
     down: AtomicBool,
     hangs: AtomicBool,
+    slow: AtomicBool,
 }
 
 impl Ledger {
     fn new() -> Self {
         let store = MemoryReceiptStore::new(1000);
-        Self(Arc::new(Books { store, rows: Mutex::default(), down: false.into(), hangs: false.into() }))
+        Self(Arc::new(Books {
+            store,
+            rows: Mutex::default(),
+            down: false.into(),
+            hangs: false.into(),
+            slow: false.into(),
+        }))
     }
 
     pub(crate) fn down(&self, down: bool) {
@@ -59,7 +66,15 @@ impl Ledger {
         self.0.hangs.store(hangs, Ordering::SeqCst);
     }
 
+    /// Gives way before every step.
+    pub(crate) fn slow(&self, slow: bool) {
+        self.0.slow.store(slow, Ordering::SeqCst);
+    }
+
     async fn open(&self) -> Result<&MemoryReceiptStore, StoreError> {
+        if self.0.slow.load(Ordering::SeqCst) {
+            give_way(2).await;
+        }
         if self.0.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }

@@ -131,7 +131,7 @@ async fn the_header_takes_three_forms_and_there_is_never_more_than_one() {
 #[tokio::test(start_paused = true)]
 async fn nothing_to_send_is_a_receipt_too() {
     let shop = Shop::open();
-    for status in [200, 204, 205] {
+    for status in [200, 204, 205, 101] {
         shop.answers(move || {
             let mut response = Response::new(Frames::none());
             *response.status_mut() = status.try_into().unwrap();
@@ -145,7 +145,7 @@ async fn nothing_to_send_is_a_receipt_too() {
         assert_eq!(receipt["client_response_hash"], hash(b""));
     }
     shop.settle_down().await;
-    assert_eq!(shop.ledger.rows().len(), 3);
+    assert_eq!(shop.ledger.rows().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,6 +235,12 @@ async fn a_long_answer_of_known_length_is_not_held_back() {
     assert_eq!(provisional["receipt_id"], receipt["receipt_id"]);
 }
 
+#[test]
+fn a_limit_that_makes_no_sense_is_refused_at_start_up() {
+    let error = builder(&TestRail::new("demo")).receipt_body_limit(1024 * 1024 * 1024 + 1).build().unwrap_err();
+    assert_eq!(error.to_string(), "receipt_body_limit: give at most 1 GiB");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_signer_every_byte_is_as_before() {
     let rail = TestRail::new("demo");
@@ -242,8 +248,13 @@ async fn without_a_signer_every_byte_is_as_before() {
     assert!(
         merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap().receipt_header(ReceiptHeader::Url).is_err()
     );
+    use tower::Layer as _;
+    let raw = merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap();
+    let service = raw.receipt_header(ReceiptHeader::Raw).unwrap().layer(served());
+    let challenge = ask(&service, get("/a")).await;
+    let paid = call(&service, get_paid("/a", &pay_with(&challenge, None, &json!({"token": "ok"})))).await;
+    assert_eq!(paid.header("payment-receipt"), Some(format!("ref_{}", challenge.id).as_str()));
     for answer in [whole as fn() -> Response<Frames>, stream, events] {
-        use tower::Layer as _;
         let layer = merchant.charge(tower_mpp::Price::usd("1.00").unwrap()).unwrap();
         let service = layer.layer(Handler::<axum::body::Body, Frames, std::io::Error>::new(tower::service_fn(
             move |request: Request<tower_mpp::RequestBody<Body>>| {

@@ -363,7 +363,11 @@ def refused():
 
     forged = {**without_signature(good), "signing_algorithm": "hmac_sha256"}
     mac = hmac.new(ed25519_public(SEED), canonical(forged).encode(), hashlib.sha256).digest()
-    small = (1).to_bytes(32, "little") + bytes(32)
+    # R = 0 and S = k * a: the equation holds, and only the strict rules refuse it.
+    small = (1).to_bytes(32, "little")
+    message = canonical(without_signature(good)).encode()
+    k = int.from_bytes(hashlib.sha512(small + ed25519_public(SEED) + message).digest(), "little") % L
+    small += (k * expand(SEED)[0] % L).to_bytes(32, "little")
     return [
         {"why": why, "receipt": receipt}
         for why, receipt in [

@@ -81,7 +81,7 @@ fn leaderboard(f: &mut fmt::Formatter<'_>, sums: &Sums) -> fmt::Result {
         return Ok(());
     }
     f.write_str(
-        "<section class=\"card\">\n<h2>Most receipts</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
+        "<section class=\"card\">\n<h2>Most receipts</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Most receipts\"><table>\n<thead><tr>\
          <th scope=\"col\">Agent or model</th><th scope=\"col\" class=\"number\">Receipts</th>\
          <th scope=\"col\" class=\"number\">Succeeded</th><th scope=\"col\" class=\"number\">Tokens</th></tr></thead>\n\
          <tbody>\n",

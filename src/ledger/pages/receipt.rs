@@ -77,7 +77,7 @@ const SECTIONS: [(&str, Facts); 6] = [
         ],
     ),
     (
-        "Known to the owner",
+        "Names and accounts",
         &[
             ("request_id", "Request", Kind::Plain),
             ("client_request_id", "Client's request", Kind::Plain),
@@ -278,13 +278,13 @@ impl Display for Body<'_> {
                  under the same address.</p>\n",
             )?;
         }
-        let [payment, call, tokens, time, owner, signature] = &SECTIONS;
+        let [payment, call, tokens, time, names, signature] = &SECTIONS;
         for (title, facts) in [payment, call, tokens, time] {
             self.facts(f, title, facts)?;
         }
         self.modules(f)?;
         self.related(f)?;
-        self.facts(f, owner.0, owner.1)?;
+        self.facts(f, names.0, names.1)?;
         self.facts(f, signature.0, signature.1)?;
         self.commands(f)?;
         writeln!(

@@ -70,7 +70,7 @@
   const DOLLARS = ["cost_estimated_usd", "cost_final_usd"];
   const INSTANTS = ["pricing_effective_at", "request_started_at", "request_ended_at", "created_at"];
 
-  // Digits after the dot of the currencies of ISO 4217. The word of the page is not taken for it.
+  // Digits after the dot of the currencies of ISO 4217. The page is not believed in that.
   const DECIMALS = {};
   DECIMALS[0] = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF";
   DECIMALS[2] = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG ZWL";
@@ -101,7 +101,9 @@
     return value.replace("T", " ").replace("Z", " UTC");
   };
 
-  const paid = (payment) => {
+  const paid = (receipt) => {
+    if (!Object.hasOwn(receipt, "payment")) return "Payment not shown";
+    const { payment } = receipt;
     if (typeof payment?.amount !== "string" || typeof payment.currency !== "string") return "No payment";
     const { amount, currency } = payment;
     const code = /^[A-Za-z]{3}$/.test(currency) ? currency.toUpperCase() : "";
@@ -124,7 +126,7 @@
     put(COUNTS, receipt, "", count);
     put(DOLLARS, receipt, "", dollars);
     put(INSTANTS, receipt, "", instant);
-    texts.set("amount", paid(receipt.payment));
+    texts.set("amount", paid(receipt));
     texts.set("digest", digest);
     const took = millis(receipt.request_ended_at) - millis(receipt.request_started_at);
     if (!Number.isNaN(took)) texts.set("took", grouped(String(took)) + " ms");
@@ -227,7 +229,8 @@
       "The signature by the key " + visible(key) + " is good, and this page shows what was signed."),
     (error) => error instanceof Unsupported
       ? say("unsupported", "Cannot be checked here", error.message)
-      : say("failed", "Verification failed", error instanceof Failed ? error.message : "It cannot be read."),
+      : say("failed", "Verification failed",
+        "Do not rely on this page. " + (error instanceof Failed ? error.message : "The receipt cannot be read.")),
   );
 
   for (const button of document.querySelectorAll("[data-copy]")) {

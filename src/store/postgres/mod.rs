@@ -58,7 +58,8 @@ use super::StoreError;
 /// [`forget`](super::NonceStore::forget) drops it; a service that is paid 100 times a second and keeps entries for
 /// five minutes has some 30,000 of them. There is no bound on the entries but the disk. Answers are bounded by
 /// [`max_answer_bytes`](PostgresNonceStoreBuilder::max_answer_bytes), beside what PostgreSQL itself has not given back yet:
-/// leave autovacuum on. A receipt takes some 500 bytes beside its texts, for ever.
+/// leave autovacuum on. A receipt takes its texts, compressed where they are long, and places in up to five indexes,
+/// for ever.
 ///
 /// # Receipts
 ///

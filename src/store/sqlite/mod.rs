@@ -63,7 +63,7 @@ use crate::protocol::{ChallengeId, ReceiptId, Settlement, Timestamp};
 /// [forgotten](NonceStore::forget); that also gives space back to the file system, some megabytes at a time,
 /// and keeps some for the next ones.
 /// Nothing is forgotten by itself. The journal is as large as the disk allows; answers are
-/// [bounded](SqliteNonceStoreBuilder::max_answer_bytes). A receipt takes about 200 bytes beside its texts, for ever:
+/// [bounded](SqliteNonceStoreBuilder::max_answer_bytes). A receipt takes about 500 bytes beside its texts, for ever:
 /// triggers refuse to change or to drop one, also to whoever opens the file by hand.
 ///
 /// Clones share one connection, which a thread of its own owns. When the last one is dropped that thread
