@@ -199,13 +199,7 @@ impl Agent {
             say(&format!("  {advice}"));
         }
         if let Some(value) = head.headers.get(PAYMENT_RECEIPT) {
-            let receipt = Receipt::parse(value.to_str()?)?;
-            say(&format!(
-                "  receipt: {} by {} at {}",
-                printable(&receipt.reference),
-                receipt.method,
-                receipt.timestamp
-            ));
+            show_receipt(value.to_str()?);
         }
         let mut out = std::io::stdout();
         while let Some(frame) = body.frame().await {
@@ -215,6 +209,20 @@ impl Agent {
             }
         }
         Ok(head.status)
+    }
+}
+
+/// A receipt of the core draft, or what else a merchant says instead of one: where a signed one is, or the
+/// reference of the rail. It was paid, so nothing of it is an error any more.
+fn show_receipt(value: &str) {
+    let Ok(receipt) = Receipt::parse(value) else {
+        say(&format!("  receipt: {}", printable(value)));
+        return;
+    };
+    let (reference, method) = (printable(&receipt.reference), &receipt.method);
+    say(&format!("  receipt: {reference} by {method} at {}", receipt.timestamp));
+    if let Some(url) = receipt.extra.get("receiptUrl").and_then(|url| url.as_str()) {
+        say(&format!("  signed receipt: {}", printable(url)));
     }
 }
 

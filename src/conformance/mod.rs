@@ -8,8 +8,5 @@
 pub mod answer_store;
 mod laws;
 pub mod nonce_store;
-<<<<<<< HEAD
 pub mod receipt_store;
-=======
 pub mod receipt_signer;
->>>>>>> core
