@@ -265,11 +265,14 @@ impl Record {
 
     /// The answer was kept although the journal has not heard of it yet: it can be had, so its receipt can be.
     pub(super) fn file_kept(self: Box<Self>) {
-        let Self { merchant, filing, signed, filed, .. } = *self;
-        if !filed.load(Ordering::Acquire)
-            && let Some((signed, false)) = signed
-        {
-            filing.append_later(&merchant.tasks, signed);
+        if self.filed.load(Ordering::Acquire) {
+            return;
+        }
+        match &self.signed {
+            Some((signed, false)) => self.filing.append_later(&self.merchant.tasks, signed.clone()),
+            // It left without one.
+            None if self.end == End::Succeeded => self.issue(),
+            _ => {}
         }
     }
 

@@ -84,11 +84,10 @@ async fn money_that_is_refused_after_the_handler_leaves_a_receipt_of_the_failure
     );
 }
 
-fn keeping() -> (Plan, Arc<MemoryAnswerStore>) {
-    let answers = Arc::new(MemoryAnswerStore::new(1024 * 1024));
-    let kept = Arc::clone(&answers);
+fn keeping() -> Plan {
+    let kept = Arc::new(MemoryAnswerStore::new(1024 * 1024));
     let merchant = Box::new(move |merchant: MerchantBuilder| merchant.answer_store(kept));
-    (Plan { merchant, ..Plan::default() }, answers)
+    Plan { merchant, ..Plan::default() }
 }
 
 fn keyed() -> http::Request<axum::body::Body> {
@@ -112,7 +111,7 @@ async fn an_answer_that_is_given_again_has_the_same_receipt_byte_for_byte() {
         || Response::new(Frames::of(["one ", "two"]).declared().trailer("x-sum", "2")),
     ];
     for (index, answer) in bodies.into_iter().enumerate() {
-        let shop = keeping().0.open();
+        let shop = keeping().open();
         shop.answers(answer);
         let credential = shop.credential(keyed()).await;
         let first = all(shop.send(with(keyed(), &credential)).await).await;
@@ -136,7 +135,7 @@ async fn an_answer_that_is_given_again_has_the_same_receipt_byte_for_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kept_answer_that_found_nobody_keeps_its_receipt() {
-    let shop = keeping().0.open();
+    let shop = keeping().open();
     let credential = shop.credential(keyed()).await;
     drop(shop.send(with(keyed(), &credential)).await);
     shop.settle_down().await;
@@ -150,7 +149,7 @@ async fn a_kept_answer_that_found_nobody_keeps_its_receipt() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kept_answer_whose_commit_was_lost_has_its_receipt_all_the_same() {
-    let shop = keeping().0.open();
+    let shop = keeping().open();
     let credential = shop.credential(keyed()).await;
     shop.journal.fail(Outage { first: 0, length: 1, fault: Broken::Before, step: Some("commit") });
     let refused = all(shop.send(with(keyed(), &credential)).await).await;
@@ -162,8 +161,45 @@ async fn a_kept_answer_whose_commit_was_lost_has_its_receipt_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kept_answer_without_a_signature_has_its_receipt_later() {
+    let shop = keeping().open();
+    let credential = shop.credential(keyed()).await;
+    shop.key.is(Signing::Fails);
+    shop.journal.fail(Outage { first: 0, length: 1, fault: Broken::Before, step: Some("commit") });
+    assert_eq!(all(shop.send(with(keyed(), &credential)).await).await.status, 503);
+    shop.key.is(Signing::Works);
+    shop.settle_down().await;
+    let again = all(shop.send(with(keyed(), &credential)).await).await;
+    assert_eq!((again.status, again.header("payment-receipt-digest")), (200, None));
+    assert_eq!(shop.ledger.only()["status"], "succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_too_long_to_be_kept_has_its_receipt_all_the_same() {
+    const LONG: &str = "a line of thirty-two characters\n";
+    for chunked in [false, true] {
+        let mut plan = keeping();
+        let keeping = plan.merchant;
+        plan.merchant = Box::new(move |merchant| keeping(merchant).answer_limit(1024));
+        let shop = plan.open();
+        shop.answers(move || {
+            let frames = Frames::of([LONG; 64]);
+            Response::new(if chunked { frames.chunked() } else { frames.declared() })
+        });
+        let credential = shop.credential(keyed()).await;
+        let answer = all(shop.send(with(keyed(), &credential)).await).await;
+        assert_eq!(answer.body, LONG.repeat(64));
+        shop.settle_down().await;
+        let [receipt] = shop.ledger.finals().try_into().unwrap();
+        assert_named(answer.trailers.as_ref().unwrap_or(&answer.headers), &receipt);
+        assert_eq!(answer.trailers.is_some(), chunked);
+        assert_eq!(all(shop.send(with(keyed(), &credential)).await).await.status, 403);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kept_stream_that_breaks_off_is_not_kept_and_says_so() {
-    let shop = keeping().0.open();
+    let shop = keeping().open();
     shop.answers(|| Response::new(Frames::of(["one "]).chunked().broken()));
     let credential = shop.credential(keyed()).await;
     let paid = shop.send(with(keyed(), &credential)).await;
