@@ -20,8 +20,9 @@ use serde_json::json;
 use support::*;
 use tower::{Layer as _, ServiceExt as _, util::BoxCloneSyncService};
 use tower_mpp::{
-    Merchant, MerchantBuilder, Price, RequestBody, ResponseBody,
-    store::{AnswerKeys, EncryptedAnswers, MemoryAnswerStore, MemoryNonceStore},
+    Merchant, MerchantBuilder, Price, RefundStatus, RequestBody, ResponseBody,
+    refund::RefundPolicy,
+    store::{AnswerKeys, EncryptedAnswers, MemoryAnswerStore, MemoryNonceStore, NonceStore as _},
 };
 
 type Store = FaultyStore<Arc<MemoryNonceStore>>;
@@ -242,6 +243,41 @@ async fn an_answer_that_is_kept_and_not_recorded_is_the_only_one() {
         }
         assert_eq!(call(&shop.service, second).await.status, 403);
         assert_eq!((shop.send(&credential, "k").await.status.as_u16(), shop.calls()), (200, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_and_not_recorded_is_delivered_when_nobody_comes_in_time() {
+    for (policy, asked_back) in
+        [(RefundPolicy::all(), false), (RefundPolicy::off(), false), (RefundPolicy::all(), true)]
+    {
+        let shop = Shop::with(|builder, answers| builder.answer_store(answers).refunds(policy));
+        let challenge = ask(&shop.service, request(Method::POST, "/a", "")).await;
+        let (id, credential) = (id_of(&challenge), pay_with(&challenge, None, &json!({"token": "ok"})));
+        shop.store.fail(Outage { first: 0, length: 100, fault: Broken::Before, step: Some("commit") });
+        assert_eq!(shop.send(&credential, "k").await.status, 503);
+        shop.merchant.drain().await;
+        shop.store.heal();
+        tokio::time::sleep(Duration::from_secs(900)).await;
+        if asked_back {
+            // As with any payment that was delivered.
+            assert_eq!(shop.merchant.refund(id).await.unwrap(), RefundStatus::Refunded);
+            assert_eq!(shop.send(&credential, "k").await.status, 403);
+        } else {
+            let swept = shop.merchant.sweeper().sweep().await.unwrap();
+            assert_eq!((swept.delivered, swept.refunded, swept.unfulfilled), (1, 0, 0));
+            assert_eq!(shop.send(&credential, "k").await.turn(), "0");
+        }
+        assert_eq!(shop.merchant.unfulfilled(None, 10).await.unwrap(), []);
+        // The journal in memory forgets by the claims of others.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        while shop.store.find(id).await.unwrap().is_some() {
+            let other = shop.credential("/a", "").await;
+            assert_eq!(shop.send(&other, "k").await.status, 200);
+        }
+        let again = shop.send(&credential, "k").await;
+        assert_eq!((again.status.as_u16(), again.turn()), (200, "0"));
+        assert_eq!(shop.rail.refund_attempts(), usize::from(asked_back));
     }
 }
 

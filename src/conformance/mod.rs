@@ -8,5 +8,5 @@
 pub mod answer_store;
 mod laws;
 pub mod nonce_store;
-pub mod receipt_store;
 pub mod receipt_signer;
+pub mod receipt_store;

@@ -238,15 +238,21 @@ impl Row {
     /// A refusal: somebody has taken over since, or nobody can say whether an older holder is shut out.
     pub(super) async fn fence(&self, merchant: &Inner) -> Result<(), Refusal> {
         let Some(answers) = &merchant.answers else { return Ok(()) };
+        self.shut_out(merchant, answers).await.map_err(|error| match error.kind() {
+            StoreErrorKind::LeaseLost => Refusal::new(RefusalKind::InFlight),
+            _ => Refusal::new(RefusalKind::Unavailable).retry_after_or_default(error.retry_after()),
+        })
+    }
+
+    async fn shut_out(&self, merchant: &Inner, answers: &Answers) -> Result<(), StoreError> {
         let Err(error) = step(merchant, answers.store.reserve(self.reservation(merchant))).await else {
             return Ok(());
         };
-        let refusal = unavailable("reserve", &error);
+        events::answers_failed("reserve", &error);
         match error.kind() {
             // Then there is no row, and where there is none nobody can keep anything.
             StoreErrorKind::Full => Ok(()),
-            StoreErrorKind::LeaseLost => Err(Refusal::new(RefusalKind::InFlight)),
-            _ => Err(refusal),
+            _ => Err(error),
         }
     }
 
@@ -255,12 +261,13 @@ impl Row {
         let answers = merchant.answers.as_ref()?;
         // Without a runtime nobody could keep it.
         tokio::runtime::Handle::try_current().ok()?;
-        if let Err(error) = step(merchant, answers.store.reserve(self.reservation(merchant))).await {
+        let reservation = self.reservation(merchant);
+        if let Err(error) = step(merchant, answers.store.reserve(reservation)).await {
             events::answers_failed("reserve", &error);
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        let task = merchant.tasks.spawn(hold(Arc::clone(merchant), self, receiver));
+        let task = merchant.tasks.spawn(hold(Arc::clone(merchant), self, reservation.keep_until, receiver));
         Some(Box::new(Keeper {
             id: self.lease.id,
             answer: Some(sender),
@@ -275,16 +282,45 @@ impl Row {
     }
 }
 
+/// Whether the answer to a payment is kept, asked before its money is given back with this lease. It is delivered
+/// then: whoever has its key can have it. From now on no older holder can keep one. `remembered` is until when the
+/// journal remembers the payment.
+///
+/// # Errors
+/// Somebody has taken over since, or nobody can say: then nothing is given back.
+pub(super) async fn is_kept(merchant: &Inner, lease: Lease, remembered: Timestamp) -> Result<bool, StoreError> {
+    let Some(answers) = &merchant.answers else { return Ok(false) };
+    let row = Row { lease, mark: Asked::mark(None), remembered };
+    // What fails was logged.
+    repeat::insist(repeat::QUICK, |_| (), || row.shut_out(merchant, answers)).await?;
+    let failed = |error: &StoreError| events::answers_failed("look_up", error);
+    let look_up = || step(merchant, answers.store.look_up(lease.id, merchant.now()));
+    let row = repeat::insist(repeat::QUICK, failed, look_up).await?;
+    Ok(row.is_some_and(|row| row.answer.is_some()))
+}
+
 /// Renews a reservation until the answer is there or given up. It does not depend on anybody who reads
-/// the answer.
-async fn hold(merchant: Arc<Inner>, row: Row, mut answer: oneshot::Receiver<Bytes>) -> Outcome {
+/// the answer. `sure_until` is until when the store remembers the reservation.
+async fn hold(
+    merchant: Arc<Inner>,
+    row: Row,
+    mut sure_until: Timestamp,
+    mut answer: oneshot::Receiver<Bytes>,
+) -> Outcome {
     let Some(answers) = &merchant.answers else { return Outcome::NotKept };
     let mut outcome = Outcome::NotKept;
     let answer = loop {
         match tokio::time::timeout(merchant.settings.lease / 3, &mut answer).await {
             Ok(answer) => break answer.ok(),
             Err(_) => {
-                let Err(error) = step(&merchant, answers.store.reserve(row.reservation(&merchant))).await else {
+                let reservation = row.reservation(&merchant);
+                // A process that was stopped for so long: the row of whoever took over may be forgotten as well,
+                // and must not be made anew.
+                if reservation.now >= sure_until {
+                    return outcome;
+                }
+                let Err(error) = step(&merchant, answers.store.reserve(reservation)).await else {
+                    sure_until = sure_until.max(reservation.keep_until);
                     continue;
                 };
                 events::answers_failed("reserve", &error);

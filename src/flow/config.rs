@@ -170,7 +170,9 @@ impl MerchantBuilder {
     /// are journals and keep answers too: give a clone.
     ///
     /// A kept answer counts as delivered, also when its client hung up before the first byte: it is there for
-    /// whoever comes back with the key.
+    /// whoever comes back with the key. No rule gives its money back, also where the journal never heard of the
+    /// delivery: the store is asked before that, and while it cannot be reached nothing is given back unasked. See
+    /// [`Merchant::refund`] for a refund by hand.
     ///
     /// What is kept is private to whoever has paid: it is given out for the same credential only. Keep
     /// it encrypted where others can read the store.

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn, ready},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Context,
     time::Duration,
@@ -14,11 +14,11 @@ use tokio::time::Sleep;
 use super::{
     Inner, PaymentInfo, PaymentOutcome,
     after::Pending,
-    answers::Keeper,
+    answers::{self, Keeper},
     events,
-    gate::{Settled, renew, store_step},
+    gate::{Settled, keeping, renew, store_step},
     record::Record,
-    refund::{self, Owed, let_go},
+    refund::{self, Owed, insist, let_go, put_off},
     repeat,
     tasks::{Detached, within},
 };
@@ -273,12 +273,22 @@ async fn end_taken_back(merchant: &Inner, info: &PaymentInfo, verdict: Verdict) 
     let now = merchant.now();
     let lease_until = now.saturating_add(merchant.settings.lease);
     let take = Take { id: info.challenge_id(), now, lease_until, asked_for: false };
-    if let Ok(Taken::Won { lease, entry }) = store_step(merchant, merchant.store.take(take)).await {
-        let settled = matches!(entry.state, EntryState::Settled { .. });
-        let verdict = if settled { verdict } else { Verdict::Redeliver };
-        // What fails here was logged, and the lease ends by itself.
-        let _ = apply(merchant, lease, info, verdict).await;
-    }
+    let Ok(Taken::Won { lease, entry }) = store_step(merchant, merchant.store.take(take)).await else { return };
+    let settled = matches!(entry.state, EntryState::Settled { .. });
+    let verdict = if settled { verdict } else { Verdict::Redeliver };
+    // What fails here was logged, and the lease ends by itself.
+    let _ = match verdict {
+        // Nobody may have been able to say whether the answer was kept when it was given up.
+        Verdict::Refund(_) => {
+            let kept = pin!(answers::is_kept(merchant, lease, entry.keep_until));
+            match keeping(merchant, lease, kept).await {
+                Ok(true) => insist(merchant, "commit", || merchant.store.commit(lease, End::Delivered)).await,
+                Ok(false) => apply(merchant, lease, info, verdict).await.map(drop),
+                Err(error) => put_off(merchant, lease, entry.attempts, error.retry_after()).await,
+            }
+        }
+        Verdict::Keep | Verdict::Redeliver => apply(merchant, lease, info, verdict).await.map(drop),
+    };
 }
 
 /// Says that nothing was delivered, until the journal has heard it: what was committed already would

@@ -58,6 +58,12 @@ pub(crate) fn delivered(info: &PaymentInfo) {
     tracing::debug!(target: TARGET, challenge_id = %info.challenge_id(), "delivered");
 }
 
+/// The journal did not hear of it at the time.
+pub(crate) fn found_kept(method: &MethodId, id: ChallengeId) {
+    count(metric::DELIVERED, [("method", method.label())]);
+    tracing::info!(target: TARGET, challenge_id = %id, %method, "its answer is kept: it is delivered");
+}
+
 pub(crate) fn undelivered(info: &PaymentInfo) {
     count(metric::UNDELIVERED, [("method", info.method().label())]);
     tracing::warn!(

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use super::{
-    Inner, Merchant, PaymentOutcome, events, filing,
+    Inner, Merchant, PaymentOutcome, answers, events, filing,
     gate::{keeping, store_step},
     repeat,
     tasks::within,
@@ -47,7 +47,7 @@ pub enum RefundFailed {
     /// The rail gives nothing back for it. The reason stands in the log.
     #[error("the payment method refuses to give the money back")]
     Refused,
-    /// The journal failed: it is not known how far it came. Try again.
+    /// The journal failed, or the store of answers did: it is not known how far it came. Try again.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -188,6 +188,10 @@ impl Merchant {
     /// It is journalled before the rail is asked, and from then on the credential buys nothing. It may be
     /// called again, by several at once too: the money is given back once.
     ///
+    /// A payment whose answer is kept was delivered, whether or not the journal has heard of it: what is kept
+    /// can still be had with its `Idempotency-Key` once the journal has forgotten the refund. What was not kept
+    /// before that is not kept afterwards.
+    ///
     /// # Errors
     /// [`RefundFailed`].
     pub async fn refund(&self, id: ChallengeId) -> Result<RefundStatus, RefundFailed> {
@@ -200,23 +204,47 @@ impl Merchant {
 }
 
 async fn refund_now(merchant: &Inner, id: ChallengeId) -> Result<RefundStatus, RefundFailed> {
-    let now = merchant.now();
-    let take = Take { id, now, lease_until: now.saturating_add(merchant.settings.lease), asked_for: true };
-    let (lease, entry) = match store_step(merchant, merchant.store.take(take)).await? {
-        Taken::Won { lease, entry } => (lease, entry),
-        Taken::Busy => return Err(RefundFailed::InProgress),
-        Taken::Absent => return Err(RefundFailed::NotFound),
-        Taken::Spent(End::Refunded) => return Ok(RefundStatus::Refunded),
-        Taken::Spent(End::Delivered) => return Err(RefundFailed::Forgotten),
-    };
+    loop {
+        let now = merchant.now();
+        let take = Take { id, now, lease_until: now.saturating_add(merchant.settings.lease), asked_for: true };
+        let status = match store_step(merchant, merchant.store.take(take)).await? {
+            Taken::Won { lease, entry } => refund_taken(merchant, lease, entry).await?,
+            Taken::Busy => return Err(RefundFailed::InProgress),
+            Taken::Absent => return Err(RefundFailed::NotFound),
+            Taken::Spent(End::Refunded) => Some(RefundStatus::Refunded),
+            Taken::Spent(End::Delivered) => return Err(RefundFailed::Forgotten),
+        };
+        if let Some(status) = status {
+            return Ok(status);
+        }
+    }
+}
+
+/// `None` where it turned out to be delivered, and is to be taken once more as that.
+async fn refund_taken(
+    merchant: &Inner,
+    lease: Lease,
+    entry: JournalEntry,
+) -> Result<Option<RefundStatus>, RefundFailed> {
     let Some(record) = Record::of(&entry) else {
-        events::record_unreadable(id);
+        events::record_unreadable(lease.id);
         put_off(merchant, lease, entry.attempts, None).await?;
         return Err(RefundFailed::NotFound);
     };
-    let JournalEntry { state, attempts, .. } = entry;
+    let JournalEntry { state, attempts, keep_until, .. } = entry;
     let (settlement, reason) = match state {
-        EntryState::Settled { settlement, .. } | EntryState::Spent { settlement: Some(settlement), .. } => {
+        EntryState::Settled { settlement, .. } => {
+            if is_kept(merchant, lease, attempts, keep_until).await? {
+                insist(merchant, "commit", || merchant.store.commit(lease, End::Delivered)).await?;
+                events::found_kept(&record.method, lease.id);
+                put_off(merchant, lease, attempts, None).await?;
+                return Ok(None);
+            }
+            (settlement, RefundReason::Requested)
+        }
+        EntryState::Spent { settlement: Some(settlement), .. } => {
+            // What is kept already stays. What is still being made is not kept any more.
+            is_kept(merchant, lease, attempts, keep_until).await?;
             (settlement, RefundReason::Requested)
         }
         EntryState::Refunding { settlement, reason } => (settlement, reason),
@@ -224,6 +252,7 @@ async fn refund_now(merchant: &Inner, id: ChallengeId) -> Result<RefundStatus, R
             put_off(merchant, lease, attempts, None).await?;
             return Err(RefundFailed::Forgotten);
         }
+        // What was never settled for the journal has no answer.
         EntryState::Held => match settled_after_all(merchant, lease, &record, attempts).await? {
             Some(settlement) => (settlement, RefundReason::Requested),
             None => return Err(RefundFailed::NotCharged),
@@ -240,10 +269,23 @@ async fn refund_now(merchant: &Inner, id: ChallengeId) -> Result<RefundStatus, R
         receipt: None,
     };
     match give_back(merchant, owed, reason).await? {
-        GivenBack::Refunded => Ok(RefundStatus::Refunded),
-        GivenBack::Pending => Ok(RefundStatus::Pending),
+        GivenBack::Refunded => Ok(Some(RefundStatus::Refunded)),
+        GivenBack::Pending => Ok(Some(RefundStatus::Pending)),
         GivenBack::Refused => Err(RefundFailed::Refused),
     }
+}
+
+/// Whether its answer is kept. From now on none is that is not. Where nobody can say, the lease is given up.
+async fn is_kept(merchant: &Inner, lease: Lease, attempts: u32, keep_until: Timestamp) -> Result<bool, RefundFailed> {
+    let error = match keeping(merchant, lease, pin!(answers::is_kept(merchant, lease, keep_until))).await {
+        Ok(kept) => return Ok(kept),
+        Err(error) => error,
+    };
+    put_off(merchant, lease, attempts, error.retry_after()).await?;
+    Err(match error.kind() {
+        StoreErrorKind::LeaseLost => RefundFailed::InProgress,
+        _ => RefundFailed::Store(error),
+    })
 }
 
 /// What became of a payment whose outcome was unknown, journalled. `None` when no money moved: the entry is gone.

@@ -1,19 +1,19 @@
 //! The sweeper: brings to an end what no payer comes back for.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, pin::pin, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
 use super::{
-    Inner, Merchant, events,
-    gate::store_step,
+    Inner, Merchant, answers, events,
+    gate::{keeping, store_step},
     refund::{GivenBack, Owed, give_back, insist, let_go, put_off, resolve},
     unfulfilled::Record,
 };
 use crate::{
     method::Resolution,
-    protocol::{ChallengeId, Settlement},
-    store::{EntryState, JournalEntry, Lease, Page, RefundReason, Release, StoreError, Take, Taken},
+    protocol::{ChallengeId, Settlement, Timestamp},
+    store::{End, EntryState, JournalEntry, Lease, Page, RefundReason, Release, StoreError, Take, Taken},
 };
 
 /// How many entries are read at once, and how many are worked on at once.
@@ -31,7 +31,8 @@ const PORTIONS: usize = 100;
 ///   again, what was charged is good for the same credential.
 /// * A payment that was taken and that nobody came for until the challenge had expired and the grace was
 ///   over: gives the money back where a [`RefundPolicy`](crate::refund::RefundPolicy) is on. Otherwise it
-///   stays listed, see [`Merchant::unfulfilled`].
+///   stays listed, see [`Merchant::unfulfilled`]. Where its answer is kept it was delivered, and the journal is
+///   told so; where the store of answers does not say, it is asked again later and nothing is given back.
 /// * A refund that the rail could not do yet: repeats it, after longer and longer pauses.
 /// * Ended entries and kept answers whose time is over: has the stores forget them.
 ///
@@ -65,9 +66,11 @@ pub struct Swept {
     pub settled: usize,
     /// Payments whose outcome was unknown and that turned out not to be charged.
     pub not_charged: usize,
+    /// Payments whose answer was kept without the journal having heard of it: they are delivered.
+    pub delivered: usize,
     /// Payments that were given back.
     pub refunded: usize,
-    /// Payments that the rail could not tell or give back yet. They are tried again.
+    /// Payments that the rail, or the store of answers, could not tell about or give back yet. They are tried again.
     pub pending: usize,
     /// Payments that nobody came for in time and that are not given back: they stay listed.
     pub unfulfilled: usize,
@@ -81,6 +84,7 @@ enum Handled {
     Nothing,
     Settled,
     NotCharged,
+    Delivered,
     Refunded,
     Pending,
     Unfulfilled,
@@ -176,6 +180,7 @@ impl Swept {
         let counter = match task.await {
             Ok(Ok(Handled::Settled)) => &mut self.settled,
             Ok(Ok(Handled::NotCharged)) => &mut self.not_charged,
+            Ok(Ok(Handled::Delivered)) => &mut self.delivered,
             Ok(Ok(Handled::Refunded)) => &mut self.refunded,
             Ok(Ok(Handled::Unfulfilled)) => &mut self.unfulfilled,
             Ok(Ok(Handled::Nothing)) => return,
@@ -198,7 +203,8 @@ async fn handle(merchant: Arc<Inner>, id: ChallengeId) -> Result<Handled, StoreE
         put_off(&merchant, lease, u32::MAX, None).await?;
         return Ok(Handled::Pending);
     };
-    let work = Work { merchant: &merchant, lease, record, attempts: entry.attempts };
+    let JournalEntry { attempts, keep_until, .. } = entry;
+    let work = Work { merchant: &merchant, lease, record, attempts, keep_until };
     match entry.state {
         EntryState::Held => work.find_out().await,
         EntryState::Settled { settlement, refundable } => work.end(&settlement, refundable).await,
@@ -214,12 +220,13 @@ struct Work<'a> {
     lease: Lease,
     record: Record,
     attempts: u32,
+    keep_until: Timestamp,
 }
 
 impl Work<'_> {
     /// Nobody knows whether money moved.
     async fn find_out(self) -> Result<Handled, StoreError> {
-        let Self { merchant, lease, record, attempts } = &self;
+        let Self { merchant, lease, record, attempts, .. } = &self;
         let Some(method) = merchant.method(&record.method, &record.intent) else {
             events::method_missing(&record.method, lease.id);
             put_off(merchant, *lease, *attempts, None).await?;
@@ -250,10 +257,23 @@ impl Work<'_> {
 
     /// The money was taken, and the time to come for it may be over.
     async fn end(self, settlement: &Settlement, refundable: bool) -> Result<Handled, StoreError> {
-        let Self { merchant, lease, record, .. } = &self;
+        let Self { merchant, lease, record, attempts, keep_until } = &self;
         if merchant.now() < merchant.redeemable_until(record.expires) {
             let_go(merchant, "release", || merchant.store.release(*lease, Release::Undelivered)).await?;
             return Ok(Handled::Nothing);
+        }
+        let kept = pin!(answers::is_kept(merchant, *lease, *keep_until));
+        match keeping(merchant, *lease, kept).await {
+            Ok(true) => {
+                insist(merchant, "commit", || merchant.store.commit(*lease, End::Delivered)).await?;
+                events::found_kept(&record.method, lease.id);
+                return Ok(Handled::Delivered);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                put_off(merchant, *lease, *attempts, error.retry_after()).await?;
+                return Ok(Handled::Pending);
+            }
         }
         if refundable && merchant.settings.refunds.is_on() {
             return self.give_back(settlement, RefundReason::Undelivered).await;
@@ -265,7 +285,7 @@ impl Work<'_> {
     async fn leave_listed(self) -> Result<Handled, StoreError> {
         // Seldom looked at again: the policy may have been changed until then.
         const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        let Self { merchant, lease, record, attempts } = self;
+        let Self { merchant, lease, record, attempts, .. } = self;
         if attempts == 0 {
             events::unfulfilled(&record.method, lease.id);
         }
@@ -274,7 +294,7 @@ impl Work<'_> {
     }
 
     async fn give_back(self, settlement: &Settlement, reason: RefundReason) -> Result<Handled, StoreError> {
-        let Self { merchant, lease, record, attempts } = &self;
+        let Self { merchant, lease, record, attempts, .. } = &self;
         let owed = Owed {
             lease: *lease,
             method: &record.method,

@@ -52,7 +52,8 @@ impl fmt::Debug for KeptAnswer {
 ///   held it before may still be alive, and not know yet that somebody has taken over and made another
 ///   answer: were the older answer kept after that, one payment would have bought two. So a row remembers the
 ///   token of whoever has reserved it last, and no lesser one changes it:
-///   [`StoreErrorKind::LeaseLost`](super::StoreErrorKind::LeaseLost). A row that was given up stays for that.
+///   [`StoreErrorKind::LeaseLost`](super::StoreErrorKind::LeaseLost). A row that was given up stays for that. So
+///   does one that was reserved only to give the money back: no answer must be kept beside a refund.
 /// * **Atomic.** Steps of an older and of a newer holder may come at once, and in any order. Each is atomic,
 ///   and durable before it answers, as far as the store promises durability at all.
 /// * **Complete stays.** Nothing replaces an answer that is complete, whoever made it: a newer holder finds

@@ -110,3 +110,70 @@ fn an_answer_of_a_lost_lease_is_not_kept_beside_its_successors() {
         }
     }
 }
+
+/// The first answer, whose delivery the journal never heard of.
+fn kept_and_not_recorded() -> Planned {
+    Planned { call: Call::Commit, first: 0, times: 12, fault: Fault::Error }
+}
+
+/// Nobody comes for it until it is too late, it is swept or asked back, and then everybody comes: while the journal
+/// remembers it, and when it has forgotten it.
+fn too_late(first: Vec<Action>, faults: Vec<Planned>, refunds: bool, asked_back: bool) -> Schedule {
+    let sweep = Action::Sweep { replicas: 2, hang_up: None, wait: true };
+    let mut actions = first;
+    actions.push(Action::Jump(Jump::Grace));
+    if asked_back {
+        actions.push(Action::Refund { payer: 0, wait: true });
+    }
+    actions.extend([sweep, Action::Sleep(1000), present(0, None), Action::Sleep(12_000), sweep, present(0, None)]);
+    actions.extend([Action::Jump(Jump::PastMemory), sweep, present(0, None)]);
+    Schedule {
+        yields: (0, 0),
+        after: false,
+        refunds,
+        payers: vec![payer(0)],
+        faults,
+        service: vec![Does::ServeOne],
+        actions,
+        too_late: false,
+    }
+}
+
+/// An answer is kept, no `commit` arrives, and nobody comes until the grace is over. Its money was given back then,
+/// and when the journal had forgotten that, the answer was given beside it.
+#[test]
+fn a_kept_answer_that_was_not_recorded_is_not_given_back() {
+    for refunds in [true, false] {
+        // When the money would be given back nobody may be able to say whether the answer is kept.
+        let faults = [Fault::Slow, Fault::Error, Fault::Lost, Fault::Timeout];
+        for (call, first) in [(Call::LookUp, 0), (Call::Reserve, 1), (Call::Take, 0)] {
+            for (fault, times) in faults.into_iter().zip([1, 1, 3, 9]) {
+                let trouble = Planned { call, first, times, fault };
+                let faults = vec![kept_and_not_recorded(), trouble];
+                assert_right(&too_late(vec![present(0, None)], faults, refunds, false));
+            }
+        }
+    }
+}
+
+/// An answer is on its way into the store when its money is given back. It was kept after that.
+#[test]
+fn no_answer_is_kept_beside_its_refund() {
+    for (refunds, asked_back) in [(true, false), (true, true), (false, true)] {
+        let kept = Planned { call: Call::Keep, first: 0, times: 1, fault: Fault::Slow };
+        let first = Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: false };
+        assert_right(&too_late(vec![first, Action::Sleep(100)], vec![kept], refunds, asked_back));
+    }
+}
+
+/// A kept answer is delivered: its money is given back to whoever asks for it as that of a delivered one.
+#[test]
+fn a_kept_answer_that_was_not_recorded_is_given_back_on_request() {
+    for call in [Call::LookUp, Call::PutOff, Call::Refund, Call::RailRefund] {
+        for fault in [Fault::Error, Fault::Slow] {
+            let trouble = Planned { call, first: 0, times: 1, fault };
+            let faults = vec![kept_and_not_recorded(), trouble];
+            assert_right(&too_late(vec![present(0, None)], faults, true, true));
+        }
+    }
+}

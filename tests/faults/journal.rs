@@ -11,9 +11,9 @@ use futures_util::FutureExt as _;
 use tower_mpp::{
     Clock as _,
     method::Settlement,
-    protocol::{ChallengeId, Timestamp},
+    protocol::{ChallengeId, SpendKey, Timestamp},
     store::{
-        AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore, NonceStore, Page,
+        AnswerStore, Claim, Claimed, End, JournalEntry, KeptAnswer, Lease, MemoryAnswerStore, NonceStore, Page, Proof,
         RefundReason, Release, Reservation, StoreError, StoreErrorKind, Take, Taken,
     },
 };
@@ -157,8 +157,26 @@ impl<S: NonceStore> Watched<S> {
         )
     }
 
+    /// The journal in memory forgets by the claims of others: somebody else's payment comes and is let go.
     fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.watch(None, || format!("forget {limit}"), self.inner.forget(now, limit), |_, _, _| Ok(()))
+        let proof = Proof::Exclusive(SpendKey::from_bytes([0xff; 32]));
+        let id = ChallengeId::from_bytes([0xff; 32]);
+        let claim = Claim { id, proof, now, lease_until: now, keep_until: now, record: [].into() };
+        let forget = async {
+            if let Claimed::Won { lease, .. } = self.inner.claim(claim).await? {
+                self.inner.release(lease, Release::NotCharged).await?;
+            }
+            self.inner.forget(now, limit).await
+        };
+        self.watch(
+            None,
+            || format!("forget {limit}"),
+            forget,
+            |model, now, _| {
+                model.is_told(now);
+                Ok(())
+            },
+        )
     }
 
     /// An entry as it is, without a fault.
@@ -266,6 +284,12 @@ impl<S: NonceStore> NonceStore for FaultyStore<S> {
     }
 }
 
+/// Whether an answer is kept, however long ago.
+pub(crate) fn is_complete(answers: &MemoryAnswerStore, id: ChallengeId) -> bool {
+    let row = answers.look_up(id, Timestamp::EPOCH).now_or_never().expect("answers in memory do not wait");
+    row.unwrap().is_some_and(|row| row.answer.is_some())
+}
+
 /// Kept answers, with faults around every call.
 #[derive(Clone)]
 pub(crate) struct FaultyAnswers {
@@ -293,7 +317,16 @@ impl AnswerStore for FaultyAnswers {
     }
 
     async fn keep(&self, lease: Lease, answer: Bytes, keep_until: Timestamp) -> Result<(), StoreError> {
-        self.through(Call::Keep, async move |store| store.keep(lease, answer.clone(), keep_until).await).await
+        let world = Arc::clone(&self.world);
+        let keep = async move |store: &MemoryAnswerStore| {
+            let before = is_complete(store, lease.id);
+            store.keep(lease, answer.clone(), keep_until).await?;
+            if !before && world.facts(lease.id).refunds > 0 {
+                world.wrong(format!("an answer of {lease:?} is kept, and its money was given back"));
+            }
+            Ok(())
+        };
+        self.through(Call::Keep, keep).await
     }
 
     async fn give_up(&self, lease: Lease) -> Result<(), StoreError> {

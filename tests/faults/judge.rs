@@ -8,6 +8,7 @@ use tower_mpp::{
 };
 
 use crate::{
+    journal::is_complete,
     model::Phase,
     shop::{Credential, Shop},
     world::Facts,
@@ -36,13 +37,19 @@ impl Shop {
             if self.ledger.is_holding(id) && phase.is_none() {
                 self.world.wrong(format!("{id}: money is held, and the journal knows nothing of it"));
             }
+            // Also when nobody has had a byte of it. Everybody has come once more by now, and has got what is kept:
+            // only as long as the journal remembers that its money was given back it is not given.
+            let kept = is_complete(&self.answers, id);
+            if kept && !delivered && refunds == 0 {
+                self.world.wrong(format!("{id}: its answer is kept, and nobody gets it"));
+            }
             let entry = listed.iter().find(|entry| entry.id == id);
             let in_time = !self.is_too_late(payers[0]);
             let state = entry.map(|entry| &entry.state);
             let owed = matches!(state, Some(EntryState::Settled { refundable, .. }) if !(refunds_on && *refundable));
-            match (charges > 0, delivered, refunds > 0, state) {
+            match (charges > 0, delivered || kept, refunds > 0, state) {
                 (false, false, false, None) => self.world.count("not charged"),
-                (true, true, false, None) => self.world.count("delivered"),
+                (true, true, false, None) => self.world.count(if kept { "delivered (kept)" } else { "delivered" }),
                 (true, false, true, None) => self.world.count("given back"),
                 (true, true, true, None) if asked_back => self.world.count("delivered, and given back on request"),
                 (true, false, false, Some(_)) if owed && !in_time => self.world.count("charged, listed"),

@@ -75,7 +75,7 @@ fn kind<T>(answer: &Result<T, StoreError>) -> Result<(), StoreErrorKind> {
 }
 
 impl Model {
-    fn is_told(&mut self, now: Timestamp) -> Timestamp {
+    pub(crate) fn is_told(&mut self, now: Timestamp) -> Timestamp {
         let told = self.told.map_or(now, |told| told.max(now));
         self.told = Some(told);
         told

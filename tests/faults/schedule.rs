@@ -332,13 +332,17 @@ pub(crate) fn schedule() -> impl Strategy<Value = Schedule> {
         })
 }
 
-/// What seldom comes up by itself, with money that is to be given back, whose outcome has to be found out, or
-/// that is not to be taken.
+/// What seldom comes up by itself, with money that is to be given back, whose outcome has to be found out, that
+/// is not to be taken, or whose answer is kept and not recorded as delivered.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
     GivingBack,
     FindingOut,
     LettingGo,
+    /// Until it is too late to come for it.
+    Keeping,
+    /// And the merchant gives the money back.
+    AskingBack,
 }
 
 fn trouble() -> impl Strategy<Value = (Trouble, Call, Fault)> {
@@ -350,6 +354,14 @@ fn trouble() -> impl Strategy<Value = (Trouble, Call, Fault)> {
         (Trouble::FindingOut, Call::RailResolve),
         (Trouble::FindingOut, Call::PutOff),
         (Trouble::LettingGo, Call::RailCancel),
+        (Trouble::Keeping, Call::Keep),
+        (Trouble::Keeping, Call::Take),
+        (Trouble::Keeping, Call::Reserve),
+        (Trouble::Keeping, Call::LookUp),
+        (Trouble::AskingBack, Call::Keep),
+        (Trouble::AskingBack, Call::Reserve),
+        (Trouble::AskingBack, Call::LookUp),
+        (Trouble::AskingBack, Call::PutOff),
     ];
     prop::sample::select(CALLS)
         .prop_flat_map(|(trouble, call)| (Just(trouble), Just(call), prop::sample::select(call.faults())))
@@ -359,7 +371,12 @@ impl Trouble {
     /// Puts it before everything else in a schedule.
     fn begin(self, call: Call, fault: Fault, schedule: &mut Schedule) {
         let once = |call, fault| Planned { call, first: 0, times: 1, fault };
-        let mut faults = vec![once(call, fault)];
+        // The first reservation is the one of the answer itself.
+        let first = usize::from(call == Call::Reserve);
+        let mut faults = vec![Planned { first, ..once(call, fault) }];
+        let mut present = Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: true };
+        let sweep = Action::Sweep { replicas: 1, hang_up: None, wait: true };
+        let mut actions = vec![sweep];
         match self {
             Self::GivingBack => {
                 (schedule.refunds, schedule.after) = (true, false);
@@ -374,9 +391,23 @@ impl Trouble {
                 schedule.after = true;
                 schedule.service.insert(0, Does::Fail);
             }
+            Self::Keeping | Self::AskingBack => {
+                schedule.payers[0].key = Some(0);
+                schedule.service.insert(0, Does::ServeOne);
+                if call == Call::Keep {
+                    // Others come first.
+                    present = Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: false };
+                    actions.splice(0..0, [Action::Sleep(100)]);
+                } else {
+                    faults.push(Planned { times: 12, ..once(Call::Commit, Error) });
+                }
+                actions.insert(actions.len() - 1, Action::Jump(Jump::Grace));
+                if matches!(self, Self::AskingBack) {
+                    actions.insert(actions.len() - 1, Action::Refund { payer: 0, wait: true });
+                }
+            }
         }
         schedule.faults.splice(0..0, faults);
-        let present = Action::Present { payer: 0, copies: 1, hang_up: None, read: Read::Whole, wait: true };
-        schedule.actions.splice(0..0, [present, Action::Sweep { replicas: 1, hang_up: None, wait: true }]);
+        schedule.actions.splice(0..0, [present].into_iter().chain(actions));
     }
 }

@@ -74,6 +74,7 @@ pub(crate) struct Shop {
     pub(crate) world: Arc<World>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) journal: Arc<Watched<MemoryNonceStore>>,
+    pub(crate) answers: Arc<MemoryAnswerStore>,
     pub(crate) credentials: Vec<Arc<Credential>>,
     /// Two replicas on one journal, and the service behind each.
     replicas: [(Merchant, Service); 2],
@@ -91,11 +92,8 @@ impl Shop {
             id: MethodId::new("demo").unwrap(),
             yields: rail_yields,
         };
-        let answers = FaultyAnswers {
-            world: Arc::clone(&world),
-            inner: Arc::new(MemoryAnswerStore::new(1 << 20)),
-            yields: store_yields,
-        };
+        let kept = Arc::new(MemoryAnswerStore::new(1 << 20));
+        let answers = FaultyAnswers { world: Arc::clone(&world), inner: Arc::clone(&kept), yields: store_yields };
         let handler = handler(Arc::clone(&world), schedule);
         let replicas = [(), ()].map(|()| {
             let merchant = Merchant::builder("127.0.0.1", KeyRing::new(KEY).unwrap())
@@ -135,7 +133,7 @@ impl Shop {
             })
         };
         let credentials = schedule.payers.iter().map(credential).collect();
-        Arc::new(Self { world, ledger, journal, credentials, replicas })
+        Arc::new(Self { world, ledger, journal, answers: kept, credentials, replicas })
     }
 
     /// Does what the schedule says, until the last client has gone.

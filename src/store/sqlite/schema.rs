@@ -177,8 +177,16 @@ fn identity(path: &Path) -> io::Result<Option<Identity>> {
     fs::metadata(path).map(|_| None)
 }
 
-/// The version of the schema in a file that may be ours; 0 in an empty one.
+/// The version of the schema in a file that may be ours; 0 in an empty one. All that it goes by is read at one
+/// instant: between two of them another process may bring an empty file to its version.
 fn version(connection: &Connection) -> Result<i64, Unusable> {
+    // Where it is dropped nothing was written.
+    let _instant = connection.unchecked_transaction()?;
+    read_version(connection)
+}
+
+/// The same inside a transaction.
+fn read_version(connection: &Connection) -> Result<i64, Unusable> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let application = match number("PRAGMA application_id") {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Err(Unusable::Foreign),
@@ -238,7 +246,7 @@ fn migrate(connection: &Connection) -> Result<(), Unusable> {
         return Ok(());
     }
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let migrated = version(connection).and_then(|version| {
+    let migrated = read_version(connection).and_then(|version| {
         let missing = MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX));
         for migration in missing {
             connection.execute_batch(migration)?;
