@@ -40,8 +40,18 @@ fn misspelt_fields_are_refused_by_name() {
 fn every_field_of_the_commented_file_is_known() {
     let file = fs::read_to_string("examples/gateway/gateway.toml").unwrap();
     // As it is; and with everything that is commented out, but for other ways to say the same.
-    const ALTERNATIVES: [&str; 7] =
-        ["price = ", "free = ", "bind_body = ", "url_env = ", "url = \"postgres", "capacity = ", "token_file = "];
+    const ALTERNATIVES: [&str; 10] = [
+        "price = ",
+        "free = ",
+        "bind_body = ",
+        "url_env = ",
+        "url = \"postgres",
+        "capacity = ",
+        "token_file = ",
+        "previous_keys = ",
+        "encryption_key = ",
+        "ledger_env = ",
+    ];
     settings(&file).map(drop).unwrap();
     let is_field =
         |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));

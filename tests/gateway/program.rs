@@ -92,7 +92,11 @@ async fn a_streamed_answer_has_the_events_of_the_messages_api() {
     let body = CALL.replacen('{', r#"{"stream":true,"#, 1);
     let paid = agent(folder.path(), &["-d", &body, &gateway.url("/v1/messages")]).await;
     let mut names = Vec::new();
-    for event in paid.stdout.trim_end().split("\n\n") {
+    // The last one is the layer's own.
+    let (message, closing) = paid.stdout.trim_end().rsplit_once("\n\n").unwrap();
+    assert!(closing.starts_with("event: payment-receipt\ndata: {\"receiptUrl\":\"http://127.0.0.1:"), "{closing}");
+    assert!(paid.stderr.contains("  signed receipt: http://127.0.0.1:"), "{}", paid.stderr);
+    for event in message.split("\n\n") {
         let (name, data) = event.split_once('\n').unwrap();
         let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
         assert_eq!(name.strip_prefix("event: ").unwrap(), data["type"]);
