@@ -8,6 +8,7 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod flow;
+mod html;
 mod key;
 mod layer;
 pub mod ledger;

@@ -109,4 +109,100 @@ macro_rules! laws {
     };
 }
 
+/// The suite of a kind of store. `Lab`, `Law` and `BoxFuture` are those of its module.
+macro_rules! suite {
+    ($store:ident; $doc:literal; new $new:literal; bounded $bounded:literal; starting_at $starting_at:literal;) => {
+        type Make = Box<dyn Fn() -> BoxFuture<'static, std::sync::Arc<dyn $store>> + Send + Sync>;
+
+        #[doc = $doc]
+        pub struct Suite {
+            make: Make,
+            bounded: Option<Make>,
+            start: $crate::protocol::Timestamp,
+        }
+
+        impl Suite {
+            #[doc = $new]
+            pub fn new<F, Fut, S>(make: F) -> Self
+            where
+                F: Fn() -> Fut + Send + Sync + 'static,
+                Fut: Future<Output = S> + Send + 'static,
+                S: $store,
+            {
+                use $crate::Clock as _;
+                Self { make: boxed(make), bounded: None, start: $crate::SystemClock.now() }
+            }
+
+            #[doc = $bounded]
+            #[must_use]
+            pub fn bounded<F, Fut, S>(mut self, make: F) -> Self
+            where
+                F: Fn() -> Fut + Send + Sync + 'static,
+                Fut: Future<Output = S> + Send + 'static,
+                S: $store,
+            {
+                self.bounded = Some(boxed(make));
+                self
+            }
+
+            #[doc = $starting_at]
+            #[must_use]
+            pub fn starting_at(mut self, start: $crate::protocol::Timestamp) -> Self {
+                self.start = start;
+                self
+            }
+
+            /// Checks every law and lists those that do not hold.
+            ///
+            /// # Errors
+            /// [`Violations`], in order of [`Law`].
+            pub async fn run(&self) -> Result<(), Violations> {
+                use $crate::conformance::laws::Needs;
+                let mut violations = Vec::new();
+                for law in Law::ALL {
+                    let store = match (law.needs(), &self.bounded) {
+                        (Needs::Store, _) => (self.make)().await,
+                        (Needs::Bounded(_), Some(bounded)) => bounded().await,
+                        (Needs::Bounded(_), None) => continue,
+                    };
+                    if let Err(found) = law.check(&Lab::new(store, self.start)).await {
+                        violations.push(Violation::new(*law, found));
+                    }
+                }
+                if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
+            }
+
+            /// [`run`](Self::run), for a test.
+            ///
+            /// # Panics
+            /// When a law does not hold.
+            #[allow(clippy::panic)] // It is what a test asks for.
+            pub async fn assert(&self) {
+                if let Err(violations) = self.run().await {
+                    panic!("{violations}");
+                }
+            }
+        }
+
+        fn boxed<F, Fut, S>(make: F) -> Make
+        where
+            F: Fn() -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = S> + Send + 'static,
+            S: $store,
+        {
+            Box::new(move || {
+                let store = make();
+                Box::pin(async move { std::sync::Arc::new(store.await) as std::sync::Arc<dyn $store> })
+            })
+        }
+
+        impl std::fmt::Debug for Suite {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("Suite").field("start", &self.start).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
 pub(super) use laws;
+pub(super) use suite;

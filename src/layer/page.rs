@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::flow::{Offers, Refusal};
+use crate::{
+    flow::{Offers, Refusal},
+    html::Escaped,
+};
 
 pub(super) fn page(refusal: &Refusal, offers: Option<&Offers>) -> String {
     let status = refusal.status();
@@ -45,25 +48,6 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:0;display:gr
 background:#f6f6f4;color:#1c1c1a}main{max-width:34rem;padding:2rem}h1{margin:.2em 0;font-size:1.8rem}h2{font-size:1.1rem;\
 margin-top:1.6rem}.code{font-size:.9rem;letter-spacing:.1em;color:#6a6a64;margin:0}.small{font-size:.85rem;color:#6a6a64}\
 @media(prefers-color-scheme:dark){body{background:#1c1c1a;color:#eee}.code,.small{color:#a5a59d}}";
-
-/// Text in HTML.
-struct Escaped<'a>(&'a str);
-
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '&' => f.write_str("&amp;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

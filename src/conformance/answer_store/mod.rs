@@ -21,101 +21,19 @@ mod law;
 mod reserving;
 mod rows;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use self::lab::Lab;
 pub use self::law::{Law, Violation, Violations};
 pub use crate::conformance::nonce_store::Replicas;
-use crate::{Clock as _, SystemClock, conformance::laws::Needs, protocol::Timestamp, store::AnswerStore};
+use crate::{conformance::laws::suite, store::AnswerStore};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type Make = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn AnswerStore>> + Send + Sync>;
 
-/// The laws of a store of answers and what they need to know of one.
-pub struct Suite {
-    make: Make,
-    bounded: Option<Make>,
-    start: Timestamp,
-}
-
-impl Suite {
-    /// A suite that gets its stores from `make`: one for each law, each without an answer and with room
-    /// for a thousand small ones and some of a mebibyte.
-    pub fn new<F, Fut, S>(make: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = S> + Send + 'static,
-        S: AnswerStore,
-    {
-        Self { make: boxed(make), bounded: None, start: SystemClock.now() }
-    }
-
-    /// Makes stores that have room for some answers of four kibibytes, but for fewer than a thousand:
-    /// checks that a full one refuses.
-    #[must_use]
-    pub fn bounded<F, Fut, S>(mut self, make: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = S> + Send + 'static,
-        S: AnswerStore,
-    {
-        self.bounded = Some(boxed(make));
-        self
-    }
-
-    /// The instant at which the laws begin, instead of the present one. They tell the store that years
-    /// go by, but never that it is earlier.
-    #[must_use]
-    pub fn starting_at(mut self, start: Timestamp) -> Self {
-        self.start = start;
-        self
-    }
-
-    /// Checks every law and lists those that do not hold.
-    ///
-    /// # Errors
-    /// [`Violations`], in order of [`Law`].
-    pub async fn run(&self) -> Result<(), Violations> {
-        let mut violations = Vec::new();
-        for law in Law::ALL {
-            let store = match (law.needs(), &self.bounded) {
-                (Needs::Store, _) => (self.make)().await,
-                (Needs::Bounded(_), Some(bounded)) => bounded().await,
-                (Needs::Bounded(_), None) => continue,
-            };
-            if let Err(found) = law.check(&Lab::new(store, self.start)).await {
-                violations.push(Violation::new(*law, found));
-            }
-        }
-        if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
-    }
-
-    /// [`run`](Self::run), for a test.
-    ///
-    /// # Panics
-    /// When a law does not hold.
-    #[allow(clippy::panic)] // It is what a test asks for.
-    pub async fn assert(&self) {
-        if let Err(violations) = self.run().await {
-            panic!("{violations}");
-        }
-    }
-}
-
-fn boxed<F, Fut, S>(make: F) -> Make
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = S> + Send + 'static,
-    S: AnswerStore,
-{
-    Box::new(move || {
-        let store = make();
-        Box::pin(async move { Arc::new(store.await) as Arc<dyn AnswerStore> })
-    })
-}
-
-impl fmt::Debug for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Suite").field("start", &self.start).finish_non_exhaustive()
-    }
+suite! {
+    AnswerStore;
+    "The laws of a store of answers and what they need to know of one.";
+    new "A suite that gets its stores from `make`: one for each law, each without an answer and with room for a\nthousand small ones and some of a mebibyte.";
+    bounded "Makes stores that have room for some answers of four kibibytes, but for fewer than a thousand: checks that\na full one refuses.";
+    starting_at "The instant at which the laws begin, instead of the present one. They tell the store that years go by, but\nnever that it is earlier.";
 }

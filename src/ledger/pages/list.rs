@@ -11,9 +11,9 @@ use super::{
         lists::{DAYS, Page, Sums},
         shown::{Kind, Members, paid, shown, visible},
     },
-    Escaped, page,
+    page,
 };
-use crate::{protocol::ReceiptId, store::PublicPage};
+use crate::{html::Escaped, protocol::ReceiptId, store::PublicPage};
 
 /// The measures of the chart, in units of its own.
 const BAR: u64 = 20;

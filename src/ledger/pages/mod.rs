@@ -4,7 +4,7 @@ mod list;
 mod receipt;
 
 use std::{
-    fmt::{self, Display, Write as _},
+    fmt::{Display, Write as _},
     sync::LazyLock,
 };
 
@@ -19,6 +19,7 @@ use super::{
     Ledger,
     answer::{Answer, NO_STORE, Refusal, answer},
 };
+use crate::html::Escaped;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const STYLE: &str = include_str!("page.css");
@@ -87,25 +88,6 @@ impl Ledger {
     fn base_path(&self) -> &str {
         let rest = self.receipts.base_url().split_once("://").map_or("", |(_, rest)| rest);
         rest.split_once('/').map_or("", |(host, _)| rest.strip_prefix(host).unwrap_or_default()).trim_end_matches('/')
-    }
-}
-
-/// Text in HTML.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '&' => f.write_str("&amp;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -11,9 +11,12 @@ use super::{
         receipts::{Seen, View, see},
         shown::{Kind, Members, modules, paid, shown, took},
     },
-    Escaped, page,
+    page,
 };
-use crate::protocol::{ContentDigest, ReceiptId};
+use crate::{
+    html::Escaped,
+    protocol::{ContentDigest, ReceiptId},
+};
 
 /// How many receipts that add to this one are named.
 const CHILDREN: usize = 50;
