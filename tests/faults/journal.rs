@@ -33,6 +33,8 @@ pub(crate) struct Watched<S> {
     backs: Mutex<HashMap<Lease, TakenBack>>,
     /// The lease of the last delivery that was recorded.
     delivered: Mutex<HashMap<ChallengeId, Lease>>,
+    /// Cloned for each claim that has yet to arrive.
+    under_way: Arc<()>,
 }
 
 /// How far the merchant came with [`Release::Undelivered`].
@@ -47,7 +49,14 @@ pub(crate) struct TakenBack {
 
 impl<S: NonceStore> Watched<S> {
     pub(crate) fn new(world: Arc<World>, inner: S) -> Arc<Self> {
-        Arc::new(Self { world, inner, model: Mutex::default(), backs: Mutex::default(), delivered: Mutex::default() })
+        Arc::new(Self {
+            world,
+            inner,
+            model: Mutex::default(),
+            backs: Mutex::default(),
+            delivered: Mutex::default(),
+            under_way: Arc::default(),
+        })
     }
 
     fn watch<T: std::fmt::Debug>(
@@ -158,12 +167,17 @@ impl<S: NonceStore> Watched<S> {
     }
 
     /// The journal in memory forgets by the claims of others: somebody else's payment comes and is let go.
+    ///
+    /// Not while a claim is under way. Who sends one waits for seconds, and what ended is remembered for a minute
+    /// more than anybody can come for it; here the clock jumps over that while the claim has yet to arrive.
     fn forget(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let proof = Proof::Exclusive(SpendKey::from_bytes([0xff; 32]));
         let id = ChallengeId::from_bytes([0xff; 32]);
         let claim = Claim { id, proof, now, lease_until: now, keep_until: now, record: [].into() };
         let forget = async {
-            if let Claimed::Won { lease, .. } = self.inner.claim(claim).await? {
+            if Arc::strong_count(&self.under_way) == 1
+                && let Claimed::Won { lease, .. } = self.inner.claim(claim).await?
+            {
                 self.inner.release(lease, Release::NotCharged).await?;
             }
             self.inner.forget(now, limit).await
@@ -236,7 +250,12 @@ fn unavailable<T>(fault: Fault) -> Result<T, StoreError> {
 #[async_trait]
 impl<S: NonceStore> NonceStore for FaultyStore<S> {
     async fn claim(&self, claim: Claim) -> Result<Claimed, StoreError> {
-        self.through(Call::Claim, move |store| store.claim(&claim)).await
+        let under_way = Arc::clone(&self.watched.under_way);
+        let claim = move |store: &Watched<S>| {
+            let _under_way = &under_way;
+            store.claim(&claim)
+        };
+        self.through(Call::Claim, claim).await
     }
 
     async fn renew(&self, lease: Lease, until: Timestamp) -> Result<(), StoreError> {
