@@ -91,13 +91,18 @@ impl Ledger {
         let Known { id, payload, settlement } = payment;
         let mut accounts = self.accounts.lock().unwrap();
         let account = accounts.entry(*id).or_default();
+        let let_go = hold.is_some_and(|hold| !account.holds.get(hold).is_some_and(|open| *open));
         if let Some((paid, settlement)) = &account.paid {
             if paid != payload {
+                // What was let go takes no money, however late it is asked for.
+                if let_go {
+                    return Err(declined());
+                }
                 self.world.wrong(format!("{id} is charged with {payload} after it was charged with {paid}"));
             }
             return Ok(settlement.clone());
         }
-        if account.refuses(payload) || hold.is_some_and(|hold| !account.holds.get(hold).is_some_and(|open| *open)) {
+        if account.refuses(payload) || let_go {
             return Err(declined());
         }
         account.paid = Some((payload.clone(), settlement.clone()));
