@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, Method, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH, request::Parts};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{ResponseBody, receipted, route::Route};
@@ -77,12 +77,16 @@ pub(super) struct Whole {
 pub(super) struct BrokenOff;
 
 impl Whole {
-    /// Takes an answer apart. The body of a bodyless one is not asked for.
+    /// Takes an answer apart. The body of a bodyless one is not asked for, unless there may be trailers behind an
+    /// empty one.
     pub(super) fn new<B: Body>(response: Response<B>, bodyless: bool) -> (Box<Self>, B) {
         let (head, body) = response.into_parts();
         let (length, ended) = (body.size_hint().exact(), body.is_end_stream());
         let data = BytesMut::new();
         let bodyless = bodyless || ended;
+        let never_sent =
+            matches!(head.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+        let complete = ended || bodyless && (never_sent || length != Some(0));
         (
             Box::new(Self {
                 head,
@@ -91,7 +95,7 @@ impl Whole {
                 length,
                 ended,
                 bodyless,
-                complete: bodyless,
+                complete,
                 too_long: false,
                 sealing: None,
                 sealed: false,

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::{
     Ledger,
     answer::{Answer, Refusal, finish},
-    routes::{Begun, Decided, MAX_BODY, Route},
+    routes::{Begun, Decided, Route},
 };
 
 /// How long a body may take to arrive, and how long the store may take after it.
@@ -65,7 +65,9 @@ impl<B: Body> ResponseFuture<B> {
         let state = match begun {
             Begun::Done(head, answer) => done(&head, answer),
             Begun::Answer(head, route) => answering(ledger, head, route, Bytes::new()),
-            Begun::Read(head, _) if body.size_hint().lower() > MAX_BODY as u64 => done(&head, TOO_LARGE.to_json()),
+            Begun::Read(head, route) if body.size_hint().lower() > route.max_body() as u64 => {
+                done(&head, TOO_LARGE.to_json())
+            }
             Begun::Read(head, route) => State::Reading {
                 body,
                 read: BytesMut::new(),
@@ -98,8 +100,9 @@ impl<B: Body> Future for ResponseFuture<B> {
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Reading { body, read, asked, timer } => {
+                    let limit = asked.as_ref().map_or(0, |(_, _, route)| route.max_body());
                     let end = match body.poll_frame(cx) {
-                        Poll::Ready(frame) => take(frame, read),
+                        Poll::Ready(frame) => take(frame, read, limit),
                         Poll::Pending => {
                             ready!(timer.poll(cx));
                             Some(Err(TOO_SLOW))
@@ -142,11 +145,15 @@ impl<B: Body> Future for ResponseFuture<B> {
 }
 
 /// Takes a frame. `None` when more is to come.
-fn take<D: Buf, E>(frame: Option<Result<http_body::Frame<D>, E>>, read: &mut BytesMut) -> Option<Result<(), Refusal>> {
+fn take<D: Buf, E>(
+    frame: Option<Result<http_body::Frame<D>, E>>,
+    read: &mut BytesMut,
+    limit: usize,
+) -> Option<Result<(), Refusal>> {
     let Some(frame) = frame else { return Some(Ok(())) };
     let Ok(frame) = frame else { return Some(Err(BROKEN)) };
     let mut data = frame.into_data().ok()?;
-    if data.remaining() > MAX_BODY.saturating_sub(read.len()) {
+    if data.remaining() > limit.saturating_sub(read.len()) {
         return Some(Err(TOO_LARGE));
     }
     while data.has_remaining() {

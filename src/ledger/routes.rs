@@ -18,7 +18,9 @@ use super::{
 use crate::protocol::ReceiptId;
 
 /// How large a body may be that is sent to the ledger.
-pub(super) const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
+/// The same for a receipt that is to be verified: it may have payloads in it.
+const MAX_RECEIPT: usize = 1024 * 1024;
 
 /// What a path stands for. An id that cannot be one is `None`: there is no such receipt.
 #[derive(Clone, Copy)]
@@ -32,6 +34,13 @@ pub(super) enum Route {
     Keys,
     Page(Option<ReceiptId>),
     List,
+}
+
+impl Route {
+    /// How large a body may be here.
+    pub(super) fn max_body(self) -> usize {
+        if matches!(self, Self::Verify) { MAX_RECEIPT } else { MAX_BODY }
+    }
 }
 
 /// What is left to do for a request.

@@ -54,11 +54,17 @@ async fn a_store_that_does_not_answer_is_not_waited_for_for_ever() {
 async fn a_body_has_a_size() {
     let ledger = ledger(&Shelf::default());
     let blank = |length| " ".repeat(length);
-    assert_eq!(post(&ledger, "/v1/receipts/verify", STRANGER, &blank(64 * 1024)).await.error(), "invalid_json");
-    let answer = post(&ledger, "/v1/receipts/verify", STRANGER, &blank(64 * 1024 + 1)).await;
-    assert_eq!((answer.status.as_u16(), answer.error()), (413, "payload_too_large".into()));
+    // A receipt may have payloads in it.
+    for (path, viewer, limit, fits) in [
+        ("/v1/receipts/verify", STRANGER, 1024 * 1024, "invalid_json"),
+        ("/v1/outcomes", OWNER, 64 * 1024, "invalid_request"),
+    ] {
+        assert_eq!(post(&ledger, path, viewer, &blank(limit)).await.error(), fits);
+        let answer = post(&ledger, path, viewer, &blank(limit + 1)).await;
+        assert_eq!((answer.status.as_u16(), answer.error()), (413, "payload_too_large".into()));
+    }
     // The same of a body that does not say how long it is.
-    let frames = (0..2000).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 64]))));
+    let frames = (0..20_000).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b' '; 64]))));
     let body = StreamBody::new(futures_util::stream::iter(frames));
     let request = Request::post("/v1/receipts/verify").body(body).unwrap();
     assert_eq!(ledger.clone().oneshot(request).await.unwrap().status(), 413);

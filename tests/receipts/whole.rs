@@ -277,3 +277,12 @@ async fn without_a_signer_every_byte_is_as_before() {
         assert_eq!(members, ["challengeId", "method", "reference", "status", "timestamp"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn trailers_behind_an_empty_body_arrive() {
+    let shop = Shop::open();
+    shop.answers(|| Response::new(Frames::none().declared().trailer("x-sum", "1")));
+    let answer = shop.buy().await;
+    assert_eq!((answer.body.as_str(), answer.trailer("x-sum")), ("", Some("1")));
+    assert_named(&answer.headers, &shop.ledger.only());
+}

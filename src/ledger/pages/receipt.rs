@@ -234,10 +234,11 @@ impl Body<'_> {
     fn commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let receipts = &self.ledger.receipts;
         let (id, base) = (self.seen.row.id, receipts.base_url());
+        let keys = format!("{base}{}", receipts.keys_path());
         let commands = [
-            format!("cargo run --example verify_receipt -- {}", receipts.url(id)),
+            format!("cargo run --example verify_receipt -- {} --keys {keys}", receipts.url(id)),
             format!("curl -s {base}/v1/receipts/{id}"),
-            format!("curl -s {base}{}", receipts.keys_path()),
+            format!("curl -s {keys}"),
         ];
         f.write_str(
             "<section>\n<h2>Check it yourself</h2>\n<p class=\"note\">This page and its script come from the server \
