@@ -61,6 +61,7 @@ impl Columns {
 }
 
 /// Whether a row is the one that is kept. Databases keep instants in whole milliseconds.
+#[cfg(feature = "sqlite")]
 pub(super) fn is_same(known: &ReceiptRow, row: &ReceiptRow) -> bool {
     let millis = row.created_at.unix_millis();
     known.created_at.unix_millis() == millis && *known == ReceiptRow { created_at: known.created_at, ..row.clone() }
