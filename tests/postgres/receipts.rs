@@ -4,9 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tower_mpp::store::{NonceStore as _, PostgresNonceStore, ReceiptRow, ReceiptStore as _, StoreErrorKind, Totals};
+use tower_mpp::store::{
+    End, NonceStore as _, PostgresNonceStore, ReceiptRow, ReceiptStore as _, StoreErrorKind, Totals,
+};
 
-use crate::{id, options, outcome, receipt, said, server, won};
+use crate::{id, options, outcome, receipt, said, server, settlement, won};
 
 async fn filled() -> (PostgresNonceStore, PgConnection) {
     let url = server().await.fresh_database().await;
@@ -102,6 +104,36 @@ async fn who_holds_the_list_up_for_too_long_makes_the_others_fail_and_nothing_wo
     other.close().await.unwrap();
     store.append(receipt(20)).await.unwrap();
     assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 21);
+}
+
+/// Those that wait for the list have no connection meanwhile: payments do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listed_receipts_that_wait_leave_the_connections_to_payments() {
+    let (store, mut other) = filled().await;
+    let mut transaction = other.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('tower-mpp receipts tower_mpp', 0))";
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+    let waiting: Vec<_> = (20..70)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.append(receipt(n)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let payments = async {
+        for n in 0..10 {
+            let lease = won(&store, n).await;
+            store.settle(lease, &settlement()).await.unwrap();
+            store.commit(lease, End::Delivered).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), payments).await.unwrap();
+    assert!(waiting.iter().all(|append| !append.is_finished()));
+    transaction.commit().await.unwrap();
+    for append in waiting {
+        append.await.unwrap().unwrap();
+    }
+    assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 70);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
