@@ -8,7 +8,7 @@ use tower_mpp::store::{
     End, NonceStore as _, PostgresNonceStore, ReceiptRow, ReceiptStore as _, StoreErrorKind, Totals,
 };
 
-use crate::{id, options, outcome, receipt, said, server, settlement, won};
+use crate::{id, options, outcome, receipt, said, server, settlement, store, won};
 
 async fn filled() -> (PostgresNonceStore, PgConnection) {
     let url = server().await.fresh_database().await;
@@ -221,4 +221,26 @@ async fn a_schema_of_the_version_before_is_given_a_ledger() {
     }
     // Those of the version before go on.
     won(&old, 2).await;
+}
+
+/// Anybody may ask for a page: what it takes is bounded by its bytes too.
+#[tokio::test]
+async fn a_page_of_large_receipts_ends_at_a_mebibyte() {
+    let store = store().await;
+    for n in 0..10 {
+        let public = "x".repeat(if n == 9 { 3 << 20 } else { 300 << 10 });
+        store.append(ReceiptRow { public: Some(public.into()), ..receipt(n) }).await.unwrap();
+    }
+    let mut next = None;
+    let mut pages = Vec::new();
+    loop {
+        let page = store.public_page(next, 100).await.unwrap();
+        pages.push(page.receipts.len());
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [1, 3, 3, 3]);
+    assert_eq!(store.public_page(None, 0).await.unwrap().receipts.len(), 0);
 }

@@ -174,3 +174,26 @@ async fn what_is_asked_often_is_asked_of_an_index() {
     let plan: String = other.query_row(ranks, [], |row| row.get(3)).unwrap();
     assert!(plan.contains("USING") && plan.contains("receipt_ranks") && !plan.contains("TEMP"), "{plan}");
 }
+
+/// Anybody may ask for a page: what it takes is bounded by its bytes too.
+#[tokio::test]
+async fn a_page_of_large_receipts_ends_at_a_mebibyte() {
+    let home = Home::new();
+    let store = home.store().await;
+    for n in 0..10 {
+        let public = "x".repeat(if n == 9 { 3 << 20 } else { 300 << 10 });
+        store.append(ReceiptRow { public: Some(public.into()), ..receipt(n) }).await.unwrap();
+    }
+    let mut next = None;
+    let mut pages = Vec::new();
+    loop {
+        let page = store.public_page(next, 100).await.unwrap();
+        pages.push(page.receipts.len());
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [1, 3, 3, 3]);
+    assert_eq!(store.public_page(None, 0).await.unwrap().receipts.len(), 0);
+}

@@ -165,7 +165,7 @@ impl ReceiptStore for PostgresNonceStore {
         let arguments = arguments![end(before), one_more(limit)];
         let rows = self.ledger(&self.inner.receipt_calls.public, arguments).await?;
         let row = |row| Ok((column(row, "number")?, Arc::from(text(column(row, "public")?)?)));
-        page(rows.iter().map(row).collect::<Result<_, StoreError>>()?, limit)
+        page(rows.iter().map(row), limit)
     }
 
     async fn totals(&self, names: usize, since: u32) -> Result<Totals, StoreError> {
