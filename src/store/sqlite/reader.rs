@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     schema::{File, Unusable},
-    writer::{Asked, Fault, Job, KeptOpen, Kind, Tx, ended},
+    writer::{Fault, Job, KeptOpen, Kind, Tx, asked, ended},
 };
 use crate::store::StoreError;
 
@@ -53,7 +53,7 @@ impl Reader {
         &self,
         step: impl FnMut(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answer) = Asked::new(Kind::Read, step);
+        let (job, answer) = asked(Kind::Read, step);
         self.reads.try_send(job).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::unavailable("too many wait to read the ledger"),
             mpsc::error::TrySendError::Closed(_) => ended(),

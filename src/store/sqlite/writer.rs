@@ -66,23 +66,21 @@ pub(super) trait Job: Send {
     fn fail(self: Box<Self>, error: &Arc<Unusable>);
 }
 
-pub(super) struct Asked<F, T> {
+struct Asked<F, T> {
     kind: Kind,
     step: F,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<F, T> Asked<F, T>
+/// A step, and where its answer comes.
+pub(super) fn asked<F, T>(kind: Kind, step: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>)
 where
     F: FnMut(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
     T: Send + 'static,
 {
-    /// A step, and where its answer comes.
-    pub(super) fn new(kind: Kind, step: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
-        let (reply, answer) = oneshot::channel();
-        (Box::new(Self { kind, step, outcome: None, reply }), answer)
-    }
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Asked { kind, step, outcome: None, reply }), answer)
 }
 
 impl<F, T> Job for Asked<F, T>
@@ -162,7 +160,7 @@ impl Writer {
         kind: Kind,
         step: impl FnMut(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answer) = Asked::new(kind, step);
+        let (job, answer) = asked(kind, step);
         self.steps.send(job).await.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -412,7 +410,7 @@ mod tests {
         let file = File::make(&folder.path().join("payments.db")).unwrap();
         drop(file.open().unwrap());
         let mut thread = Thread { file, connection: None, commits: Arc::default() };
-        let (job, mut answer) = Asked::new(Kind::Write, |tx: &Tx<'_>| Ok(tx.counters()?.token));
+        let (job, mut answer) = asked(Kind::Write, |tx: &Tx<'_>| Ok(tx.counters()?.token));
         thread.work(vec![job]);
         assert_eq!(answer.try_recv().unwrap().unwrap(), 0);
         assert!(thread.connection.is_some());
