@@ -150,9 +150,8 @@ impl ReceiptStore for MemoryReceiptStore {
         let table = self.table.lock();
         let before = before.unwrap_or(u64::MAX);
         let end = table.listed.partition_point(|place| (*place as u64) < before);
-        let mut older = table.listed.iter().take(end).rev();
-        let receipts = older.by_ref().take(limit).filter_map(|place| table.at(*place)?.public.clone()).collect();
-        Ok(PublicPage { receipts, next: older.next().map(|place| *place as u64 + 1) })
+        let older = table.listed.iter().take(end).rev();
+        PublicPage::read(older.filter_map(|place| Some(Ok((*place as u64, table.at(*place)?.public.clone()?)))), limit)
     }
 
     async fn totals(&self, names: usize, since: u32) -> Result<Totals, StoreError> {
@@ -259,5 +258,27 @@ mod tests {
         assert_eq!(names(9).await, all);
         assert_eq!(names(1).await, all.first_chunk::<1>().unwrap());
         assert_eq!(store.table.lock().ranks.len(), 3);
+    }
+
+    /// Anybody may ask for a page: what it takes is bounded by its bytes too.
+    #[tokio::test]
+    async fn a_page_of_large_receipts_ends_at_a_mebibyte() {
+        let store = MemoryReceiptStore::new(100);
+        for n in 0..10 {
+            let public = "x".repeat(if n == 9 { 3 << 20 } else { 300 << 10 });
+            store.append(ReceiptRow { public: Some(public.into()), ..row(n) }).await.unwrap();
+        }
+        let mut next = None;
+        let mut pages = Vec::new();
+        loop {
+            let page = store.public_page(next, 100).await.unwrap();
+            pages.push(page.receipts.len());
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, [1, 3, 3, 3]);
+        assert_eq!(store.public_page(None, 0).await.unwrap().receipts.len(), 0);
     }
 }

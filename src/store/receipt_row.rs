@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Listed, ReceiptRow, StoreError,
+    Listed, PublicPage, ReceiptRow, StoreError,
     receipts::MAX_SUM,
     row::{instant, unreadable},
 };
@@ -92,9 +92,14 @@ pub(super) fn one_more(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
-/// A page of what was read for it, with the numbers of the rows.
-pub(super) fn page(mut rows: Vec<(i64, Arc<str>)>, limit: usize) -> Result<super::PublicPage, StoreError> {
-    let next = rows.get(limit).map(|(number, _)| sum(number.saturating_add(1))).transpose()?;
-    rows.truncate(limit);
-    Ok(super::PublicPage { receipts: rows.into_iter().map(|(_, public)| public).collect(), next })
+/// A page of what is read for it, with the numbers of the rows.
+pub(super) fn page<E: From<StoreError>>(
+    rows: impl Iterator<Item = Result<(i64, Arc<str>), E>>,
+    limit: usize,
+) -> Result<PublicPage, E> {
+    let numbered = |row| {
+        let (number, public) = row?;
+        Ok((sum(number)?, public))
+    };
+    PublicPage::read(rows.map(numbered), limit)
 }

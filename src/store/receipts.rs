@@ -10,6 +10,9 @@ use crate::protocol::{ChallengeId, ReceiptId, Timestamp, Visibility};
 /// No sum is greater: databases have no integers for more.
 pub(super) const MAX_SUM: u64 = i64::MAX as u64;
 
+/// A page of the public list ends before its texts are together longer than so many bytes: anybody may ask for it.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// A signed receipt as a ledger keeps it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceiptRow {
@@ -76,10 +79,30 @@ pub struct Listed {
 /// A page of the public list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicPage {
-    /// What everybody may see of each, the newest first.
+    /// What everybody may see of each, the newest first. They may be fewer than the limit, also where more follow.
     pub receipts: Vec<Arc<str>>,
     /// Where the next page begins. `None` when there is none.
     pub next: Option<u64>,
+}
+
+impl PublicPage {
+    /// A page of what stands in the list from its beginning on, with the number of each. No more of it is read than
+    /// the one that says where the next page begins.
+    pub(super) fn read<E>(rows: impl Iterator<Item = Result<(u64, Arc<str>), E>>, limit: usize) -> Result<Self, E> {
+        let mut page = Self::default();
+        let mut bytes = 0_usize;
+        for row in rows {
+            let (number, public) = row?;
+            bytes = bytes.saturating_add(public.len());
+            // One that is longer than a page is a page of its own.
+            if page.receipts.len() >= limit || (bytes > PAGE_BYTES && !page.receipts.is_empty()) {
+                page.next = Some(number.saturating_add(1));
+                break;
+            }
+            page.receipts.push(public);
+        }
+        Ok(page)
+    }
 }
 
 /// Sums over the public list.
@@ -129,6 +152,9 @@ pub struct OutcomeRow {
 ///   totals. A page begins with what was appended last; paging on from [`next`](PublicPage::next) neither repeats
 ///   nor leaves out what was there when the first page was read. What comes into the list later stands before
 ///   all that was in it.
+/// * A page may be shorter than its limit, with at least one receipt where there is one and the limit is not 0: go on
+///   from [`next`](PublicPage::next), which alone says whether there are more. The stores of this crate end a page
+///   before its texts are longer than a mebibyte.
 /// * Sums are exact, and stop at 2^63 - 1. Names are compared by all of their bytes; where several have as many
 ///   receipts they are in the order of their bytes.
 /// * "The oldest first" is the order in which rows were appended. Of two that were appended at once either may
@@ -171,7 +197,8 @@ pub trait ReceiptStore: Send + Sync + 'static {
     /// [`StoreError`].
     async fn children(&self, parent: ReceiptId, limit: usize) -> Result<Vec<ReceiptRow>, StoreError>;
 
-    /// A page of the public list: from `before` on, which was [`next`](PublicPage::next), or from the newest.
+    /// A page of the public list: from `before` on, which was [`next`](PublicPage::next), or from the newest. At most
+    /// `limit` receipts, and fewer where they are long.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -4,9 +4,11 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tower_mpp::store::{NonceStore as _, PostgresNonceStore, ReceiptRow, ReceiptStore as _, StoreErrorKind, Totals};
+use tower_mpp::store::{
+    End, NonceStore as _, PostgresNonceStore, ReceiptRow, ReceiptStore as _, StoreErrorKind, Totals,
+};
 
-use crate::{id, options, outcome, receipt, said, server, won};
+use crate::{id, options, outcome, receipt, said, server, settlement, store, won};
 
 async fn filled() -> (PostgresNonceStore, PgConnection) {
     let url = server().await.fresh_database().await;
@@ -104,6 +106,36 @@ async fn who_holds_the_list_up_for_too_long_makes_the_others_fail_and_nothing_wo
     assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 21);
 }
 
+/// Those that wait for the list have no connection meanwhile: payments do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listed_receipts_that_wait_leave_the_connections_to_payments() {
+    let (store, mut other) = filled().await;
+    let mut transaction = other.begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('tower-mpp receipts tower_mpp', 0))";
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+    let waiting: Vec<_> = (20..70)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.append(receipt(n)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let payments = async {
+        for n in 0..10 {
+            let lease = won(&store, n).await;
+            store.settle(lease, &settlement()).await.unwrap();
+            store.commit(lease, End::Delivered).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), payments).await.unwrap();
+    assert!(waiting.iter().all(|append| !append.is_finished()));
+    transaction.commit().await.unwrap();
+    for append in waiting {
+        append.await.unwrap().unwrap();
+    }
+    assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 70);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callers_of_several_replicas_leave_no_gap_and_no_double() {
     let url = server().await.fresh_database().await;
@@ -189,4 +221,26 @@ async fn a_schema_of_the_version_before_is_given_a_ledger() {
     }
     // Those of the version before go on.
     won(&old, 2).await;
+}
+
+/// Anybody may ask for a page: what it takes is bounded by its bytes too.
+#[tokio::test]
+async fn a_page_of_large_receipts_ends_at_a_mebibyte() {
+    let store = store().await;
+    for n in 0..10 {
+        let public = "x".repeat(if n == 9 { 3 << 20 } else { 300 << 10 });
+        store.append(ReceiptRow { public: Some(public.into()), ..receipt(n) }).await.unwrap();
+    }
+    let mut next = None;
+    let mut pages = Vec::new();
+    loop {
+        let page = store.public_page(next, 100).await.unwrap();
+        pages.push(page.receipts.len());
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [1, 3, 3, 3]);
+    assert_eq!(store.public_page(None, 0).await.unwrap().receipts.len(), 0);
 }

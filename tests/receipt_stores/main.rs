@@ -121,6 +121,7 @@ const CAUGHT: &[(Bug, Law)] = &[
     (Bug::PageLosesOne, Law::PagesComplete),
     (Bug::PageRepeatsOne, Law::PagesComplete),
     (Bug::ListsWithoutPublic, Law::PagesComplete),
+    (Bug::PageDropsLarge, Law::PagesOfLarge),
     (Bug::PageByOffset, Law::PagesWhileAppending),
     (Bug::NumbersBeforeCommit, Law::GrowsAtTheFront),
     (Bug::NamesCaseFolded, Law::TotalsOfNames),
@@ -169,6 +170,6 @@ async fn every_law_catches_a_ledger() {
 async fn a_broken_law_is_reported_by_name_and_by_what_was_seen() {
     let report = suite(Bug::SumsWrap).run().await.unwrap_err().to_string();
     let expected =
-        "the ledger breaks 1 of 21 laws\nTotalsStop: Sums stop at 2^63 - 1.\n    after 2 more tokens: the totals are";
+        "the ledger breaks 1 of 22 laws\nTotalsStop: Sums stop at 2^63 - 1.\n    after 2 more tokens: the totals are";
     assert!(report.contains(expected), "{report}");
 }

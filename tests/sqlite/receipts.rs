@@ -99,6 +99,36 @@ async fn nobody_changes_a_receipt_by_hand() {
     }
 }
 
+/// The ledger is read on another connection, and sees all that was answered before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_appended_is_found_by_the_next_read() {
+    let home = Home::new();
+    let path = home.path();
+    let store = SqliteNonceStore::open(&path).await.unwrap();
+    let callers = (0..16).map(|caller| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in (0..25).map(|n| caller * 25 + n) {
+                store.append(receipt(n)).await.unwrap();
+                assert_eq!(store.get(receipt(n).id).await.unwrap().unwrap(), receipt(n));
+                assert_eq!(store.of_payment(claim(n).id, 10).await.unwrap(), [receipt(n)]);
+                let page = store.public_page(None, 1000).await.unwrap().receipts;
+                assert!(page.contains(&receipt(n).public.unwrap()));
+                // Both are of one instant.
+                let totals = store.totals(10, 0).await.unwrap();
+                assert_eq!(totals.names[0].receipts, totals.days.iter().map(|(_, paid)| paid).sum::<u64>());
+                store.append_outcome(outcome(n)).await.unwrap();
+                assert_eq!(store.outcomes(receipt(n).id, 10).await.unwrap(), [outcome(n)]);
+            }
+        })
+    });
+    join_all(callers.collect::<Vec<_>>()).await.into_iter().for_each(Result::unwrap);
+    assert_eq!(store.totals(10, 0).await.unwrap().names[0].receipts, 400);
+    // The connection that reads is closed first: the other one then puts the log into the file.
+    drop(store);
+    closed(&path);
+}
+
 /// Steps that are refused share a transaction with others, which are done.
 #[tokio::test]
 async fn a_conflict_leaves_the_receipts_beside_it_alone() {
@@ -173,4 +203,27 @@ async fn what_is_asked_often_is_asked_of_an_index() {
                  ORDER BY receipts DESC, name LIMIT 10";
     let plan: String = other.query_row(ranks, [], |row| row.get(3)).unwrap();
     assert!(plan.contains("USING") && plan.contains("receipt_ranks") && !plan.contains("TEMP"), "{plan}");
+}
+
+/// Anybody may ask for a page: what it takes is bounded by its bytes too.
+#[tokio::test]
+async fn a_page_of_large_receipts_ends_at_a_mebibyte() {
+    let home = Home::new();
+    let store = home.store().await;
+    for n in 0..10 {
+        let public = "x".repeat(if n == 9 { 3 << 20 } else { 300 << 10 });
+        store.append(ReceiptRow { public: Some(public.into()), ..receipt(n) }).await.unwrap();
+    }
+    let mut next = None;
+    let mut pages = Vec::new();
+    loop {
+        let page = store.public_page(next, 100).await.unwrap();
+        pages.push(page.receipts.len());
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [1, 3, 3, 3]);
+    assert_eq!(store.public_page(None, 0).await.unwrap().receipts.len(), 0);
 }

@@ -98,9 +98,17 @@ impl Lab {
 
     /// The public list, read in pages of so many.
     pub(super) async fn list(&self, limit: usize) -> Checked<Vec<Arc<str>>> {
-        let (mut all, mut next) = self.page(None, limit).await?;
+        self.list_from(None, limit).await
+    }
+
+    /// The same, from a place in it on.
+    pub(super) async fn list_from(&self, before: Option<u64>, limit: usize) -> Checked<Vec<Arc<str>>> {
+        let (mut all, mut next) = self.page(before, limit).await?;
         while let Some(before) = next {
             let (more, after) = self.page(Some(before), limit).await?;
+            if more.len() > limit {
+                return Err(format!("a page of at most {limit} has {}", more.len()));
+            }
             if more.is_empty() || all.len() > MANY {
                 return Err(format!("after {} receipts there is a next page without one", all.len()));
             }

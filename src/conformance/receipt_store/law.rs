@@ -19,6 +19,7 @@ laws! {
     LimitsObeyed "No list is longer than its limit, and any limit will do." lists::limits;
     PagesComplete "Pages list what is public, the newest first, each once, and end where the list ends." pages::complete;
     PagesWhileAppending "Paging on neither repeats nor leaves out anything while others append." pages::while_appending;
+    PagesOfLarge "Paging on lists every receipt once also where they are large, and each page has at least one." pages::of_large;
     GrowsAtTheFront "What comes into the list later stands before all that was in it." pages::grows_at_the_front;
     TotalsOfNames "Sums are kept for each name, byte for byte, and the names with the most receipts come first." sums::of_names;
     TotalsOfDays "Paid receipts are counted for each day in UTC, the oldest first, from the day that is asked for on." sums::of_days;

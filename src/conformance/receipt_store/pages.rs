@@ -45,10 +45,34 @@ pub(super) async fn complete(lab: &Lab) -> Checked {
         return Err(format!("{} are listed and {counted} counted", listed.len()));
     }
     for before in [0, u64::MAX] {
-        let (page, next) = lab.page(Some(before), MANY).await?;
+        let found = lab.list_from(Some(before), MANY).await?.len();
         let expected = if before == 0 { 0 } else { listed.len() };
-        if page.len() != expected || next.is_some() {
-            return Err(format!("from {before} on {} are listed, and a next page at {next:?}", page.len()));
+        if found != expected {
+            return Err(format!("from {before} on {found} are listed instead of {expected}"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn of_large(lab: &Lab) -> Checked {
+    const KIB: usize = 1 << 10;
+    let mut there = Vec::new();
+    for (n, kib) in (0..).zip([400, 1024, 1, 400, 400, 1, 400, 1024]) {
+        let text: Arc<str> = format!("{n}{}", "x".repeat(kib * KIB - 1)).into();
+        lab.append("a large receipt", &ReceiptRow { public: Some(Arc::clone(&text)), ..lab.listed(n, "agent") })
+            .await?;
+        there.insert(0, text);
+    }
+    for limit in [1, 3, there.len(), MANY] {
+        let (first, _) = lab.page(None, limit).await?;
+        if first.is_empty() {
+            return Err(format!("the first page of at most {limit} large receipts is empty"));
+        }
+        let found = lab.list(limit).await?;
+        if found != there {
+            let lengths = |texts: &[Arc<str>]| texts.iter().map(|text| text.len()).collect::<Vec<_>>();
+            let (found, there) = (lengths(&found), lengths(&there));
+            return Err(format!("in pages of {limit} the lengths are {found:?} instead of {there:?}"));
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ use tokio::{
 use super::super::StoreError;
 
 /// How long a step waits for a connection, of the time that it has.
-const ACQUIRE: Duration = Duration::from_secs(3);
+pub(super) const ACQUIRE: Duration = Duration::from_secs(3);
 /// How long until a server that does not let us in is asked again.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// How long a connection has to say that it is alive.

@@ -7,11 +7,11 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArguments, PgRow},
 };
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     super::StoreError,
-    connections::{Connections, failed},
+    connections::{ACQUIRE, Connections, failed},
 };
 
 /// How long a step may take, with all repetitions.
@@ -28,6 +28,9 @@ const COLLISION: [&str; 2] = ["40001", "40P01"];
 /// The way to the server.
 pub(super) struct Link {
     connections: Connections,
+    /// Whose turn it is among the calls that wait for each other in the database. Each of them would wait there with
+    /// a connection in its hands, and all connections would soon be waiting while payments need one.
+    turn: Semaphore,
 }
 
 /// What to do after an error.
@@ -43,7 +46,7 @@ enum Fate {
 
 impl Link {
     pub(super) fn new(connections: Connections) -> Self {
-        Self { connections }
+        Self { connections, turn: Semaphore::new(1) }
     }
 
     /// Calls a function of the schema, in one round trip and one transaction.
@@ -54,10 +57,21 @@ impl Link {
     where
         A: Fn() -> Result<PgArguments, BoxDynError> + Send + Sync,
     {
-        match timeout(STEP, self.repeat(statement, &arguments)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::unavailable("PostgreSQL did not answer in time")),
-        }
+        in_time(self.repeat(statement, &arguments)).await
+    }
+
+    /// The same, one after the other: who has to wait for those before does so without a connection.
+    pub(super) async fn call_in_turn<A>(&self, statement: &SqlStr, arguments: A) -> Result<Vec<PgRow>, StoreError>
+    where
+        A: Fn() -> Result<PgArguments, BoxDynError> + Send + Sync,
+    {
+        in_time(async {
+            let Ok(Ok(_turn)) = timeout(ACQUIRE, self.turn.acquire()).await else {
+                return Err(StoreError::unavailable("listed receipts that came before are not committed in time"));
+            };
+            self.repeat(statement, &arguments).await
+        })
+        .await
     }
 
     async fn repeat<A>(&self, statement: &SqlStr, arguments: &A) -> Result<Vec<PgRow>, StoreError>
@@ -87,6 +101,13 @@ impl Link {
             suspect |= fate == Fate::Reconnect;
             repeats += 1;
         }
+    }
+}
+
+async fn in_time(step: impl Future<Output = Result<Vec<PgRow>, StoreError>>) -> Result<Vec<PgRow>, StoreError> {
+    match timeout(STEP, step).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::unavailable("PostgreSQL did not answer in time")),
     }
 }
 

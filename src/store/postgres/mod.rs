@@ -66,7 +66,9 @@ use super::StoreError;
 /// As a [`ReceiptStore`](super::ReceiptStore) it never changes or drops a receipt, and triggers refuse whoever tries by
 /// hand. Receipts that are in the public list are committed one after the other, so that their order is that in which
 /// they can be seen: there are as many of them in a second as the disk can make commits one by one. Others share
-/// the wait for the disk. Leave `default_transaction_isolation` at `read committed` for this: at a stricter level
+/// the wait for the disk. A replica has one listed receipt under way at a time, on one connection; further ones wait
+/// without a connection, for three seconds at most, and are then answered
+/// [`Unavailable`](super::StoreErrorKind::Unavailable): however many there are, payments find connections. Leave `default_transaction_isolation` at `read committed` for this: at a stricter level
 /// listed receipts that come at once collide, and some of them are answered
 /// [`Unavailable`](super::StoreErrorKind::Unavailable).
 #[derive(Clone)]

@@ -139,7 +139,11 @@ impl ReceiptStore for PostgresNonceStore {
             listed.map(|listed| counted(listed.tokens)),
             i64::from(row.day()),
         ];
-        done(&self.ledger(&self.inner.receipt_calls.append, arguments).await?)
+        let (link, call) = (&self.inner.link, &self.inner.receipt_calls.append);
+        done(&match row.in_list() {
+            Some(_) => link.call_in_turn(call, arguments).await?,
+            None => link.call(call, arguments).await?,
+        })
     }
 
     async fn get(&self, id: ReceiptId) -> Result<Option<ReceiptRow>, StoreError> {
@@ -161,7 +165,7 @@ impl ReceiptStore for PostgresNonceStore {
         let arguments = arguments![end(before), one_more(limit)];
         let rows = self.ledger(&self.inner.receipt_calls.public, arguments).await?;
         let row = |row| Ok((column(row, "number")?, Arc::from(text(column(row, "public")?)?)));
-        page(rows.iter().map(row).collect::<Result<_, StoreError>>()?, limit)
+        page(rows.iter().map(row), limit)
     }
 
     async fn totals(&self, names: usize, since: u32) -> Result<Totals, StoreError> {

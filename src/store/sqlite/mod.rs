@@ -1,6 +1,7 @@
 //! The journal of one machine, in a file.
 
 mod answers;
+mod reader;
 mod receipts;
 mod schema;
 mod steps;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::{
+    reader::Reader,
     schema::File,
     writer::{Kind, Tx, Writer},
 };
@@ -66,8 +68,13 @@ use crate::protocol::{ChallengeId, ReceiptId, Settlement, Timestamp};
 /// [bounded](SqliteNonceStoreBuilder::max_answer_bytes). A receipt takes about 500 bytes beside its texts, for ever:
 /// triggers refuse to change or to drop one, also to whoever opens the file by hand.
 ///
-/// Clones share one connection, which a thread of its own owns. When the last one is dropped that thread
-/// does what still waits and closes the file. A file that it makes is readable by its owner only.
+/// **Receipts.** The ledger is read on a second connection, which only reads, on a thread of its own: payments do not
+/// wait for whoever reads receipts. Up to 1024 reads wait there; further ones are answered
+/// [`Unavailable`](super::StoreErrorKind::Unavailable), as all of them are when that thread cannot read, and payments go
+/// on. Receipts are written with the steps of payments. What was appended is found by every read that begins later.
+///
+/// Clones share these two connections and their threads. When the last one is dropped they do what still waits and close
+/// the file. A file that it makes is readable by its owner only.
 #[derive(Clone)]
 pub struct SqliteNonceStore {
     shared: Arc<Shared>,
@@ -80,6 +87,7 @@ const ANSWERS_AT_ONCE: usize = 20;
 
 struct Shared {
     writer: Writer,
+    reader: Reader,
     path: PathBuf,
     max_answer_bytes: i64,
 }
@@ -101,7 +109,7 @@ impl SqliteNonceStoreBuilder {
         self
     }
 
-    /// How many steps can wait for the thread of the file: 4096 unless it is said, at least one and at most
+    /// How many steps can wait for the thread that writes the file: 4096 unless it is said, at least one and at most
     /// 2^20. Callers of further ones wait for a place.
     pub fn queue(mut self, steps: usize) -> Self {
         self.queue = steps;
@@ -116,9 +124,10 @@ impl SqliteNonceStoreBuilder {
     /// it was written by a later version of this library. Such a file is left as it is.
     pub async fn open(self) -> Result<SqliteNonceStore, StoreError> {
         let path = self.path.clone();
-        let writer = Writer::start(move || File::make(&path), self.queue).await?;
+        let (writer, file) = Writer::start(move || File::make(&path), self.queue).await?;
+        let reader = Reader::start(file, writer.keep_open()).await?;
         let max_answer_bytes = i64::try_from(self.max_answer_bytes).unwrap_or(i64::MAX);
-        Ok(SqliteNonceStore { shared: Arc::new(Shared { writer, path: self.path, max_answer_bytes }) })
+        Ok(SqliteNonceStore { shared: Arc::new(Shared { writer, reader, path: self.path, max_answer_bytes }) })
     }
 }
 
@@ -251,23 +260,23 @@ impl ReceiptStore for SqliteNonceStore {
     }
 
     async fn get(&self, id: ReceiptId) -> Result<Option<ReceiptRow>, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::get(tx, id)).await
+        self.shared.reader.ask(move |tx| receipts::get(tx, id)).await
     }
 
     async fn of_payment(&self, payment: ChallengeId, limit: usize) -> Result<Vec<ReceiptRow>, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::of_payment(tx, payment, limit)).await
+        self.shared.reader.ask(move |tx| receipts::of_payment(tx, payment, limit)).await
     }
 
     async fn children(&self, parent: ReceiptId, limit: usize) -> Result<Vec<ReceiptRow>, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::children(tx, parent, limit)).await
+        self.shared.reader.ask(move |tx| receipts::children(tx, parent, limit)).await
     }
 
     async fn public_page(&self, before: Option<u64>, limit: usize) -> Result<PublicPage, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::public_page(tx, before, limit)).await
+        self.shared.reader.ask(move |tx| receipts::public_page(tx, before, limit)).await
     }
 
     async fn totals(&self, names: usize, since: u32) -> Result<Totals, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::totals(tx, names, since)).await
+        self.shared.reader.ask(move |tx| receipts::totals(tx, names, since)).await
     }
 
     async fn append_outcome(&self, outcome: OutcomeRow) -> Result<(), StoreError> {
@@ -275,7 +284,7 @@ impl ReceiptStore for SqliteNonceStore {
     }
 
     async fn outcomes(&self, receipt: ReceiptId, limit: usize) -> Result<Vec<OutcomeRow>, StoreError> {
-        self.ask(Kind::Read, move |tx| receipts::outcomes(tx, receipt, limit)).await
+        self.shared.reader.ask(move |tx| receipts::outcomes(tx, receipt, limit)).await
     }
 }
 

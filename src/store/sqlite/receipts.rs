@@ -175,7 +175,7 @@ pub(super) fn public_page(tx: &Tx<'_>, before: Option<u64>, at_most: usize) -> R
                ORDER BY number DESC LIMIT ?2";
     let mut statement = tx.connection.prepare_cached(sql)?;
     let rows = statement.query_map((end(before), one_more(at_most)), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(receipt_row::page(rows.collect::<Result<_, _>>()?, at_most)?)
+    receipt_row::page(rows.map(|row| row.map_err(Fault::Sql)), at_most)
 }
 
 pub(super) fn totals(tx: &Tx<'_>, names: usize, since: u32) -> Result<Totals, Fault> {

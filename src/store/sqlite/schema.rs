@@ -99,6 +99,7 @@ fn wait_for_others(tries: i32) -> bool {
 }
 
 /// A file, and which one it is.
+#[derive(Clone)]
 pub(super) struct File {
     path: PathBuf,
     identity: Option<Identity>,
@@ -133,6 +134,23 @@ impl File {
         prepare(&connection)?;
         migrate(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        Ok(connection)
+    }
+
+    /// Opens it beside a connection that writes, only to read. That other one is closed last: this one cannot put the
+    /// log into the file, and would leave it behind.
+    pub(super) fn open_to_read(&self) -> Result<Connection, Unusable> {
+        self.is_there()?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_handler(Some(wait_for_others))?;
+        version(&connection)?;
+        connection.execute_batch(
+            "PRAGMA query_only = ON;
+            PRAGMA trusted_schema = OFF;
+            PRAGMA temp_store = MEMORY;
+            PRAGMA cache_size = -4096;",
+        )?;
         Ok(connection)
     }
 

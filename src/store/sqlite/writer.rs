@@ -73,6 +73,16 @@ struct Asked<F, T> {
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
+/// A step, and where its answer comes.
+pub(super) fn asked<F, T>(kind: Kind, step: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>)
+where
+    F: FnMut(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
+    T: Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Asked { kind, step, outcome: None, reply }), answer)
+}
+
 impl<F, T> Job for Asked<F, T>
 where
     F: FnMut(&Tx<'_>) -> Result<T, Fault> + Send,
@@ -107,25 +117,30 @@ where
     }
 }
 
-/// The way to the thread. It ends when the last of these is dropped.
+/// While there is one the thread goes on, and has the file open.
+pub(super) struct KeptOpen {
+    _steps: mpsc::Sender<Box<dyn Job>>,
+}
+
+/// The way to the thread. It ends when this and all that [keeps it open](KeptOpen) are dropped.
 pub(super) struct Writer {
     steps: mpsc::Sender<Box<dyn Job>>,
     commits: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Starts the thread, which opens the file.
+    /// Starts the thread, which opens the file. Answers which file that is.
     pub(super) async fn start(
         make: impl FnOnce() -> Result<File, Unusable> + Send + 'static,
         queue: usize,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, File), StoreError> {
         let (steps, waiting) = mpsc::channel(queue.clamp(1, 1 << 20));
         let (opened, answer) = oneshot::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commits);
         let work = move || match make().and_then(|file| Ok((file.open()?, file))) {
             Ok((connection, file)) => {
-                if opened.send(Ok(())).is_ok() {
+                if opened.send(Ok(file.clone())).is_ok() {
                     Thread { file, connection: Some(connection), commits: counter }.run(waiting);
                 }
             }
@@ -133,7 +148,7 @@ impl Writer {
         };
         std::thread::Builder::new().name("mpp-sqlite".into()).spawn(work).map_err(StoreError::unavailable)?;
         match answer.await {
-            Ok(Ok(())) => Ok(Self { steps, commits }),
+            Ok(Ok(file)) => Ok((Self { steps, commits }, file)),
             Ok(Err(error)) => Err(StoreError::unavailable(error)),
             Err(_) => Err(ended()),
         }
@@ -145,10 +160,13 @@ impl Writer {
         kind: Kind,
         step: impl FnMut(&Tx<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Asked { kind, step, outcome: None, reply });
+        let (job, answer) = asked(kind, step);
         self.steps.send(job).await.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    pub(super) fn keep_open(&self) -> KeptOpen {
+        KeptOpen { _steps: self.steps.clone() }
     }
 
     /// How many transactions were written.
@@ -157,7 +175,7 @@ impl Writer {
     }
 }
 
-fn ended() -> StoreError {
+pub(super) fn ended() -> StoreError {
     StoreError::unavailable("the thread of the payment journal has ended")
 }
 
@@ -179,7 +197,7 @@ pub(super) struct Counters {
 }
 
 impl<'c> Tx<'c> {
-    fn new(connection: &'c Connection) -> Self {
+    pub(super) fn new(connection: &'c Connection) -> Self {
         Self { connection, counters: Cell::new(None), changed: Cell::new(false) }
     }
 
@@ -347,7 +365,7 @@ mod tests {
 
     async fn start(folder: &tempfile::TempDir) -> Writer {
         let path = folder.path().join("payments.db");
-        Writer::start(move || File::make(&path), 10).await.unwrap()
+        Writer::start(move || File::make(&path), 10).await.unwrap().0
     }
 
     #[tokio::test]
@@ -392,9 +410,8 @@ mod tests {
         let file = File::make(&folder.path().join("payments.db")).unwrap();
         drop(file.open().unwrap());
         let mut thread = Thread { file, connection: None, commits: Arc::default() };
-        let (reply, mut answer) = oneshot::channel();
-        let step = |tx: &Tx<'_>| Ok(tx.counters()?.token);
-        thread.work(vec![Box::new(Asked { kind: Kind::Write, step, outcome: None, reply })]);
+        let (job, mut answer) = asked(Kind::Write, |tx: &Tx<'_>| Ok(tx.counters()?.token));
+        thread.work(vec![job]);
         assert_eq!(answer.try_recv().unwrap().unwrap(), 0);
         assert!(thread.connection.is_some());
     }

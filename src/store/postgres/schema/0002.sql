@@ -149,12 +149,27 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT
     SELECT * FROM receipts WHERE parent = p_parent AND NOT provisional ORDER BY number LIMIT p_limit
 $$;
 
+-- Up to the one with which they are longer than a mebibyte together, but not to the first: the page ends before that
+-- one, and the next page begins with it.
 CREATE FUNCTION public_receipts(p_before bigint, p_limit bigint) RETURNS TABLE (number bigint, public bytea)
-LANGUAGE sql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan FROM CURRENT SET enable_bitmapscan FROM CURRENT
     SET enable_sort FROM CURRENT SET jit FROM CURRENT AS $$
-    SELECT number, public FROM receipts
-    WHERE NOT provisional AND name IS NOT NULL AND public IS NOT NULL AND number < p_before
-    ORDER BY number DESC LIMIT p_limit
+#variable_conflict use_column
+DECLARE
+    rows bigint := 0;
+    bytes bigint := 0;
+BEGIN
+    FOR number, public IN
+        SELECT number, public FROM receipts
+        WHERE NOT provisional AND name IS NOT NULL AND public IS NOT NULL AND number < p_before
+        ORDER BY number DESC LIMIT p_limit
+    LOOP
+        RETURN NEXT;
+        rows := rows + 1;
+        bytes := bytes + octet_length(public);
+        EXIT WHEN rows > 1 AND bytes > 1048576;
+    END LOOP;
+END
 $$;
 
 -- The names first, each with its sums; then the days, with what was paid for as the number of receipts.
