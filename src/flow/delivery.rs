@@ -263,6 +263,7 @@ async fn apply(
         settlement: info.settlement(),
         attempts: 0,
         receipt: info.receipt_id(),
+        seen_by: info.seen_by(),
     };
     refund::give_back(merchant, owed, reason).await.map(PaymentOutcome::from)
 }

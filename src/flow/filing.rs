@@ -10,7 +10,7 @@ use super::{
     tasks::{Tasks, within},
 };
 use crate::{
-    protocol::{ChallengeId, ReceiptId},
+    protocol::{ChallengeId, ReceiptId, Visibility},
     receipt::{IssueError, PaidWith, ReceiptBody, ReceiptType, Receipts, SignedReceipt},
     store::{StoreError, StoreErrorKind},
 };
@@ -137,29 +137,31 @@ impl Filing {
 
     /// The receipt of a refund, once.
     async fn refunded(self, refund: Refund) {
-        let Refund { payment, first } = refund;
+        let Refund { payment, first, seen_by } = refund;
         let Some(challenge) = payment.challenge_id else { return };
         let id = ReceiptId::of_refund(challenge);
         let failed = |error: &StoreError| events::receipt_failed("find", error);
         let look = async || {
             let known = self.step(self.receipts.store().get(id)).await?;
-            let receipts = self.step(self.receipts.store().of_payment(challenge, 1)).await?;
-            Ok((known.is_some(), receipts.into_iter().next()))
+            let receipts = self.step(self.receipts.store().of_payment(challenge, OF_ONE_PAYMENT)).await?;
+            Ok((known.is_some(), receipts))
         };
-        let Ok((known, parent)) = repeat::insist(repeat::LONG, failed, look).await else {
+        let Ok((known, receipts)) = repeat::insist(repeat::LONG, failed, look).await else {
             events::receipt_lost(id);
             return;
         };
         if known {
             return;
         }
+        // It shows the payment: no more of it than every receipt of the call shows. Where none is known, nothing.
+        let visibilities = receipts.iter().map(|row| row.visibility).chain(seen_by);
         let body = ReceiptBody {
             receipt_id: Some(id),
-            parent_receipt_id: parent.as_ref().map(|row| row.id).or(first),
+            parent_receipt_id: receipts.first().map(|row| row.id).or(first),
             receipt_type: Some(ReceiptType::Refund),
             status: Some("succeeded".to_owned()),
             settlement_protocol: Some("mpp".to_owned()),
-            visibility: parent.map_or(self.receipts.visibility(), |row| row.visibility),
+            visibility: visibilities.reduce(|one, other| self.receipts.narrower(one, other)).unwrap_or_default(),
             payment: Some(payment),
             ..ReceiptBody::default()
         };
@@ -177,6 +179,8 @@ struct Refund {
     payment: PaidWith,
     /// The receipt of the payment, should it not be in the ledger yet.
     first: Option<ReceiptId>,
+    /// Who may see that one, where it is known.
+    seen_by: Option<Visibility>,
 }
 
 /// The rail has given money back: says so in the ledger, where there is one. Called before the journal ends the
@@ -192,6 +196,6 @@ pub(super) async fn refunded(merchant: &Inner, owed: &Owed<'_>, reference: &str)
         challenge_id: Some(owed.lease.id),
     };
     let filing = Filing::new(receipts, &merchant.settings);
-    let task = merchant.tasks.spawn(filing.refunded(Refund { payment, first: owed.receipt }));
+    let task = merchant.tasks.spawn(filing.refunded(Refund { payment, first: owed.receipt, seen_by: owed.seen_by }));
     let _ = within(LEDGER_PATIENCE, task).await;
 }

@@ -20,8 +20,8 @@ use super::{
 #[cfg(feature = "encrypted-capture")]
 use crate::receipt::ENCRYPTION_ALG;
 use crate::{
-    protocol::{ChallengeId, IDEMPOTENCY_KEY, ReceiptId, Timestamp, Visibility},
-    receipt::{Attribution, PaidWith, PayloadCapture, ReceiptBody, ReceiptType, SignedReceipt},
+    protocol::{ChallengeId, IDEMPOTENCY_KEY, ReceiptId, Timestamp},
+    receipt::{Attribution, PaidWith, PayloadCapture, ReceiptBody, ReceiptType, Receipts, SignedReceipt},
 };
 
 /// The longest id of a request that is written down.
@@ -45,6 +45,8 @@ pub(crate) struct Record {
     /// What it has put into the extensions of its answer.
     answered: Vec<Said>,
     payment: Option<PaidWith>,
+    /// Where whoever gives the money back finds who may see this.
+    info: Option<PaymentInfo>,
     http_status: Option<StatusCode>,
     ended_at: Option<Timestamp>,
     end: End,
@@ -144,6 +146,7 @@ impl Record {
             attribution,
             answered: Vec::new(),
             payment: None,
+            info: None,
             http_status: None,
             ended_at: None,
             end: End::Open,
@@ -185,6 +188,7 @@ impl Record {
     /// The money has moved.
     pub(super) fn paid(&mut self, info: &PaymentInfo) {
         info.name_receipt(self.id);
+        self.info = Some(info.clone());
         self.look_for = info.is_redelivery().then(|| info.challenge_id());
         self.payment = Some(PaidWith {
             method: info.method().clone(),
@@ -313,7 +317,9 @@ impl Record {
             (self.parent, self.look_for, self.id) = (Some(self.id), None, ReceiptId::random());
         }
         self.ended(End::Failed(failure), response);
-        self.issue();
+        let body = self.body();
+        self.info.iter().for_each(|info| info.failed_seen_by(body.visibility));
+        self.filing.issue_later(&self.merchant.tasks, body, self.look_for);
     }
 
     /// The money could not be taken: a refusal leaves instead of the answer.
@@ -334,11 +340,12 @@ impl Record {
 
     /// What the receipt says. The merchant's own knowledge stands over what the service says.
     fn body(&self) -> ReceiptBody {
+        let receipts = &self.filing.receipts;
         let mut body = self.answered.iter().fold(self.attribution.body(), |body, said| match said {
-            Said::Now(said) => over(body, (**said).clone()),
-            Said::UpToTheEnd(said) => over(body, said.body()),
+            Said::Now(said) => over(receipts, body, (**said).clone()),
+            Said::UpToTheEnd(said) => over(receipts, body, said.body()),
         });
-        body.visibility = narrower(body.visibility, self.filing.receipts.visibility());
+        body.visibility = receipts.narrower(body.visibility, receipts.visibility());
         match self.end {
             End::Open => body.status = Some("in_progress".to_owned()),
             End::Succeeded => body.status = body.status.or_else(|| Some("succeeded".to_owned())),
@@ -415,34 +422,22 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     (!value.is_empty() && value.len() <= MAX_ID_BYTES).then(|| value.to_owned())
 }
 
-/// The one that shows less. Each shows what those before it show, and more.
-fn narrower(one: Visibility, other: Visibility) -> Visibility {
-    let breadth = |visibility| match visibility {
-        Visibility::Private => 0,
-        Visibility::PublicDemo => 1,
-        Visibility::PublicMinimal => 2,
-        Visibility::PublicRedacted => 3,
-        Visibility::PublicFull => 4,
-    };
-    if breadth(one) <= breadth(other) { one } else { other }
-}
-
 macro_rules! over {
-    ($under:ident, $over:ident: $($member:ident)*) => {
+    ($receipts:ident, $under:ident, $over:ident: $($member:ident)*) => {
         ReceiptBody {
             module_chain: match $over.module_chain.is_empty() {
                 true => mem::take(&mut $under.module_chain),
                 false => $over.module_chain,
             },
-            visibility: narrower($under.visibility, $over.visibility),
+            visibility: $receipts.narrower($under.visibility, $over.visibility),
             $($member: $over.$member.or($under.$member),)*
         }
     };
 }
 
 /// What is said later stands over what was said before, member by member.
-fn over(mut under: ReceiptBody, over: ReceiptBody) -> ReceiptBody {
-    over!(under, over:
+fn over(receipts: &Receipts, mut under: ReceiptBody, over: ReceiptBody) -> ReceiptBody {
+    over!(receipts, under, over:
         receipt_id request_id parent_receipt_id client_request_id idempotency_key agent_id tenant_id project_id
         customer_id environment api_key_id user_id provider upstream_provider model_id region aws_account_id
         iam_principal receipt_type status http_status provider_status error_class error_code error_message_hash

@@ -175,6 +175,11 @@ impl Receipts {
         self.0.visibility
     }
 
+    /// The one that shows less, with the policy of this merchant.
+    pub(crate) fn narrower(&self, one: Visibility, other: Visibility) -> Visibility {
+        self.0.projections.narrower(one, other)
+    }
+
     /// Signs a receipt. Members that only the issuer knows are filled in where they are missing: the id, the type,
     /// the instant, the environment, the payload capture, the agent's handle; and in any case the algorithm, the
     /// key, the redaction policy and the hash of the public receipt. The visibility stays as it is given.

@@ -141,6 +141,21 @@ impl Projections {
             Visibility::PublicFull => Some(Part::Public),
         }
     }
+
+    /// The one that shows less. A policy need not show what a demo shows, nor the other way round: then it is the
+    /// merchant's own choice, which is the policy.
+    pub(super) fn narrower(&self, one: Visibility, other: Visibility) -> Visibility {
+        let shows = |visibility| match self.public(visibility) {
+            None => Keep::default(),
+            Some(Part::Kept(keep)) => keep,
+            Some(Part::Public | Part::Owner) => Keep::ALL,
+        };
+        match (shows(one), shows(other)) {
+            (less, more) if less.is_within(more) => one,
+            (more, less) if less.is_within(more) => other,
+            _ => Visibility::PublicRedacted,
+        }
+    }
 }
 
 /// What the public list counts: nothing that the public receipt does not show. A demo is found by its id only.

@@ -41,6 +41,13 @@ impl Keep {
         Some(Self(self.0 | 1 << at))
     }
 
+    pub(super) const ALL: Self = Self(u64::MAX);
+
+    /// Whether the other one has all of it.
+    pub(super) fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     fn has(self, at: usize) -> bool {
         self.0 >> at & 1 == 1
     }
