@@ -56,6 +56,8 @@ pub(crate) struct Record {
     filed: Arc<AtomicBool>,
     /// The journal did not say that the answer is delivered.
     silent: bool,
+    /// The payment has so many receipts that this request has none.
+    enough: bool,
     /// The client can be told of the final receipt behind a body.
     announces: bool,
 }
@@ -154,6 +156,7 @@ impl Record {
             signed: None,
             filed: Arc::default(),
             silent: false,
+            enough: false,
             announces: false,
         }))
     }
@@ -185,8 +188,14 @@ impl Record {
         Watch::new(&self.filing.receipts, self.merchant.settings.receipt_body_limit)
     }
 
+    /// The money has yet to be taken. Until then there is one receipt of all that fails.
+    pub(super) fn to_be_paid(&mut self, payment: ChallengeId) {
+        self.id = ReceiptId::of_uncharged(payment);
+    }
+
     /// The money has moved.
     pub(super) fn paid(&mut self, info: &PaymentInfo) {
+        self.id = ReceiptId::random();
         info.name_receipt(self.id);
         self.info = Some(info.clone());
         self.look_for = info.is_redelivery().then(|| info.challenge_id());
@@ -233,7 +242,8 @@ impl Record {
         if sealed.is_none() {
             events::receipt_failed("sign", &PANICKED);
         }
-        let Sealed { parent, signed } = sealed.unwrap_or_default();
+        let Sealed { parent, signed, enough } = sealed.unwrap_or_default();
+        self.enough |= enough;
         if parent.is_some() {
             (self.parent, self.look_for) = (parent, None);
         }
@@ -244,8 +254,9 @@ impl Record {
     pub(super) fn once_delivered(&self) -> impl Future<Output = ()> + Send + use<> {
         let (filing, merchant, filed) = (self.filing.clone(), Arc::clone(&self.merchant), Arc::clone(&self.filed));
         let provisional = self.end == End::Open;
-        let signed = self.signed.as_ref().map(|(signed, _)| signed.clone());
-        let unsigned = (signed.is_none() && !provisional).then(|| (Box::new(self.body()), self.look_for));
+        let signed = self.signed.as_ref().map(|(signed, _)| signed.row().clone());
+        let unsigned =
+            (signed.is_none() && !provisional && !self.enough).then(|| (Box::new(self.body()), self.look_for));
         async move {
             match (signed, unsigned) {
                 (Some(signed), _) if provisional => filing.append_later(&merchant.tasks, signed),
@@ -273,7 +284,7 @@ impl Record {
             return;
         }
         match &self.signed {
-            Some((signed, false)) => self.filing.append_later(&self.merchant.tasks, signed.clone()),
+            Some((signed, false)) => self.filing.append_later(&self.merchant.tasks, signed.row().clone()),
             // It left without one.
             None if self.end == End::Succeeded => self.issue(),
             _ => {}
@@ -284,13 +295,16 @@ impl Record {
     /// with its status.
     pub(crate) fn close(mut self: Box<Self>, response: Payload) -> Closing {
         self.succeeded(response);
+        if self.enough {
+            return Detached::new(std::future::ready(None));
+        }
         let Self { merchant, filing, look_for, .. } = &*self;
         let (merchant, filing, look_for, body) = (Arc::clone(merchant), filing.clone(), *look_for, self.body());
         Detached::new(async move {
             let (again, status) = (body.clone(), body.status.clone().unwrap_or_default());
             match filing.clone().seal(body, false, look_for).await.signed {
                 Some(signed) => {
-                    filing.append_later(&merchant.tasks, signed.clone());
+                    filing.append_later(&merchant.tasks, signed.row().clone());
                     Some((signed, status))
                 }
                 None => {
@@ -319,7 +333,9 @@ impl Record {
         self.ended(End::Failed(failure), response);
         let body = self.body();
         self.info.iter().for_each(|info| info.failed_seen_by(body.visibility));
-        self.filing.issue_later(&self.merchant.tasks, body, self.look_for);
+        if !self.enough {
+            self.filing.issue_later(&self.merchant.tasks, body, self.look_for);
+        }
     }
 
     /// The money could not be taken: a refusal leaves instead of the answer.
@@ -335,6 +351,9 @@ impl Record {
     }
 
     fn issue(self: Box<Self>) {
+        if self.enough {
+            return;
+        }
         self.filing.clone().issue_later(&self.merchant.tasks, self.body(), self.look_for);
     }
 

@@ -67,7 +67,7 @@ pub struct Listed {
     pub name: String,
     /// Whether the call succeeded.
     pub succeeded: bool,
-    /// Whether money moved for it.
+    /// Whether it is of a payment that was delivered. Its failures and its refund are none of their own.
     pub paid: bool,
     /// Tokens in and out, together.
     pub tokens: u64,

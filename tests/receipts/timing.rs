@@ -59,6 +59,32 @@ async fn what_was_called_off_failed_and_nothing_was_paid() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payment_that_is_called_off_again_and_again_has_one_receipt_of_it() {
+    let shop = after().open();
+    shop.answers(|| {
+        let mut response = whole();
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    });
+    let credential = shop.credential(plain()).await;
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        let answer = all(shop.send(with(plain(), &credential)).await).await;
+        links.push(answer.header("link").unwrap().to_owned());
+        shop.settle_down().await;
+    }
+    links.dedup();
+    let receipt = shop.ledger.only();
+    assert_eq!(links, [format!("<{BASE}/r/{}>; rel=\"receipt\"", receipt["receipt_id"].as_str().unwrap())]);
+    shop.answers(whole);
+    assert_eq!(all(shop.send(with(plain(), &credential)).await).await.status, 200);
+    shop.settle_down().await;
+    let [failed, paid] = shop.ledger.finals().try_into().unwrap();
+    assert_ne!(failed["receipt_id"], paid["receipt_id"]);
+    assert_eq!((&failed["payment"], &paid["payment"]["amount"]), (&Value::Null, &json!("100")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_wait_pays_nothing_and_has_a_receipt_of_the_failure() {
     let shop = after().open();
     shop.does(|_| std::future::pending());
