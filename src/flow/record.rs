@@ -27,6 +27,10 @@ use crate::{
 /// The longest id of a request that is written down.
 const MAX_ID_BYTES: usize = 255;
 
+/// How much of a request and its answer is kept for their owner: what is longer than 4 MiB in all is not signed.
+#[cfg(feature = "encrypted-capture")]
+const MAX_BLOB_BYTES: usize = 3 * 1024 * 1024;
+
 /// What a receipt will say about one request, as far as it is known.
 pub(crate) struct Record {
     merchant: Arc<Inner>,
@@ -401,6 +405,9 @@ impl Record {
         (body.encrypted_request_blob, body.encrypted_response_blob) = (None, None);
         (body.encryption_alg, body.encryption_pubkey_fingerprint) = (None, None);
         self.encrypt(&mut body, &request);
+        if let Some(member) = body.without_unsafe_numbers() {
+            events::receipt_cut(self.id, member);
+        }
         body
     }
 
@@ -411,6 +418,11 @@ impl Record {
         if self.end != End::Open {
             body.encrypted_request_blob = request.sealed(recipient);
             body.encrypted_response_blob = self.response.sealed(recipient);
+        }
+        let blobs = [&body.encrypted_request_blob, &body.encrypted_response_blob];
+        if blobs.into_iter().flatten().map(String::len).sum::<usize>() > MAX_BLOB_BYTES {
+            events::receipt_cut(self.id, "encrypted_request_blob, encrypted_response_blob");
+            (body.encrypted_request_blob, body.encrypted_response_blob) = (None, None);
         }
         if body.encrypted_request_blob.is_some() || body.encrypted_response_blob.is_some() {
             body.encryption_alg = Some(ENCRYPTION_ALG.to_owned());

@@ -119,6 +119,27 @@ async fn what_the_merchant_sees_is_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_number_that_cannot_be_written_is_left_out() {
+    for stream in [false, true] {
+        let shop = Shop::open();
+        shop.does(move |request| async move {
+            request.extensions().get::<Attribution>().unwrap().update(|receipt| {
+                (receipt.input_tokens, receipt.output_tokens) = (Some(u64::MAX), Some(7));
+                receipt.cost_final_usd = Some(UsdCost::from_pico(1_234_567_890_123_456));
+                receipt.cost_estimated_usd = Some(UsdCost::from_pico(5));
+            });
+            Ok(if stream { events() } else { whole() })
+        });
+        let answer = shop.buy().await;
+        shop.settle_down().await;
+        let [receipt] = shop.ledger.finals().try_into().unwrap();
+        assert_named(answer.trailers.as_ref().unwrap_or(&answer.headers), &receipt);
+        assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&Value::Null, &json!(7)));
+        assert_eq!((&receipt["cost_final_usd"], &receipt["cost_estimated_usd"]), (&Value::Null, &json!(5e-12)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_service_can_hide_a_receipt_and_not_show_one() {
     for (by_default, wanted, seen) in [
         (Visibility::PublicFull, Visibility::Private, "private"),
