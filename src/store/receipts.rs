@@ -15,7 +15,8 @@ pub(super) const MAX_SUM: u64 = i64::MAX as u64;
 pub struct ReceiptRow {
     /// Its id.
     pub id: ReceiptId,
-    /// Whether it was written when a stream began. The final one has the same id, and stands before it.
+    /// Whether it was written when a stream began. The final one has the same id, and stands before it. Until that is
+    /// there, only its owner may see anything.
     pub provisional: bool,
     /// The receipt that this one adds to: of the payment that was given back, for instance.
     pub parent: Option<ReceiptId>,
