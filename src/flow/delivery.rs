@@ -68,8 +68,11 @@ impl Delivery {
     /// Begins the signed receipt.
     pub(crate) fn record_with(&mut self, record: Option<Box<Record>>) {
         self.record = record;
-        if let (Some(record), Some(settled)) = (&mut self.record, &self.settled) {
-            record.paid(&settled.info);
+        let pending = self.pending.as_ref().and_then(|pending| pending.lease());
+        match (&mut self.record, &self.settled, pending) {
+            (Some(record), Some(settled), _) => record.paid(&settled.info),
+            (Some(record), None, Some((_, lease))) => record.to_be_paid(lease.id),
+            _ => {}
         }
     }
 
@@ -263,6 +266,7 @@ async fn apply(
         settlement: info.settlement(),
         attempts: 0,
         receipt: info.receipt_id(),
+        seen_by: info.seen_by(),
     };
     refund::give_back(merchant, owed, reason).await.map(PaymentOutcome::from)
 }

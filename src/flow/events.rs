@@ -159,7 +159,18 @@ pub(crate) fn receipt_failed(step: &'static str, error: &dyn std::fmt::Display) 
 
 pub(crate) fn receipt_lost(id: ReceiptId) {
     count(metric::RECEIPT_ERRORS, [("step", "lost".into())]);
-    tracing::error!(target: TARGET, receipt_id = %id, "a signed receipt could not be added to the ledger");
+    tracing::error!(target: TARGET, receipt_id = %id, "a receipt could not be signed and added to the ledger");
+}
+
+/// What cannot stand in a receipt does not stand in its way.
+pub(crate) fn receipt_cut(id: ReceiptId, what: &'static str) {
+    count(metric::RECEIPT_ERRORS, [("step", "cut".into())]);
+    tracing::error!(target: TARGET, receipt_id = %id, what, "a member of a signed receipt cannot be written: it is left out");
+}
+
+/// A payment that is delivered again and again.
+pub(crate) fn receipts_enough(id: ChallengeId) {
+    tracing::debug!(target: TARGET, challenge_id = %id, "the payment has so many receipts that it gets no further one");
 }
 
 pub(crate) fn journal_failed(step: &'static str, error: &StoreError, reference: Option<&str>) {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     method::{Payer, Settlement},
-    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Receipt, ReceiptId, Timestamp},
+    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, Receipt, ReceiptId, Timestamp, Visibility},
 };
 
 /// The payment behind a request: who paid what. It stands in the extensions of the request for the
@@ -27,6 +27,8 @@ struct Details {
     redelivery: bool,
     test_mode: bool,
     receipt_id: OnceLock<ReceiptId>,
+    /// Who may see the receipt of a call that failed.
+    seen_by: OnceLock<Visibility>,
 }
 
 impl PaymentInfo {
@@ -52,6 +54,7 @@ impl PaymentInfo {
             redelivery,
             test_mode,
             receipt_id,
+            seen_by: OnceLock::new(),
         }))
     }
 
@@ -114,6 +117,15 @@ impl PaymentInfo {
     pub(super) fn name_receipt(&self, id: ReceiptId) {
         // The first name stays.
         let _ = self.0.receipt_id.set(id);
+    }
+
+    /// The call has failed, and so much of its receipt may be seen: of that of a refund, no more.
+    pub(super) fn failed_seen_by(&self, visibility: Visibility) {
+        let _ = self.0.seen_by.set(visibility);
+    }
+
+    pub(super) fn seen_by(&self) -> Option<Visibility> {
+        self.0.seen_by.get().copied()
     }
 
     /// The payment receipt of the core draft, as it stands in `Payment-Receipt` of the delivered answer, without the

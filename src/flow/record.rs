@@ -20,12 +20,16 @@ use super::{
 #[cfg(feature = "encrypted-capture")]
 use crate::receipt::ENCRYPTION_ALG;
 use crate::{
-    protocol::{ChallengeId, IDEMPOTENCY_KEY, ReceiptId, Timestamp, Visibility},
-    receipt::{Attribution, PaidWith, PayloadCapture, ReceiptBody, ReceiptType, SignedReceipt},
+    protocol::{ChallengeId, IDEMPOTENCY_KEY, ReceiptId, Timestamp},
+    receipt::{Attribution, PaidWith, PayloadCapture, ReceiptBody, ReceiptType, Receipts, SignedReceipt},
 };
 
 /// The longest id of a request that is written down.
 const MAX_ID_BYTES: usize = 255;
+
+/// How much of a request and its answer is kept for their owner: what is longer than 4 MiB in all is not signed.
+#[cfg(feature = "encrypted-capture")]
+const MAX_BLOB_BYTES: usize = 3 * 1024 * 1024;
 
 /// What a receipt will say about one request, as far as it is known.
 pub(crate) struct Record {
@@ -45,6 +49,8 @@ pub(crate) struct Record {
     /// What it has put into the extensions of its answer.
     answered: Vec<Said>,
     payment: Option<PaidWith>,
+    /// Where whoever gives the money back finds who may see this.
+    info: Option<PaymentInfo>,
     http_status: Option<StatusCode>,
     ended_at: Option<Timestamp>,
     end: End,
@@ -54,6 +60,8 @@ pub(crate) struct Record {
     filed: Arc<AtomicBool>,
     /// The journal did not say that the answer is delivered.
     silent: bool,
+    /// The payment has so many receipts that this request has none.
+    enough: bool,
     /// The client can be told of the final receipt behind a body.
     announces: bool,
 }
@@ -144,6 +152,7 @@ impl Record {
             attribution,
             answered: Vec::new(),
             payment: None,
+            info: None,
             http_status: None,
             ended_at: None,
             end: End::Open,
@@ -151,6 +160,7 @@ impl Record {
             signed: None,
             filed: Arc::default(),
             silent: false,
+            enough: false,
             announces: false,
         }))
     }
@@ -182,9 +192,16 @@ impl Record {
         Watch::new(&self.filing.receipts, self.merchant.settings.receipt_body_limit)
     }
 
+    /// The money has yet to be taken. Until then there is one receipt of all that fails.
+    pub(super) fn to_be_paid(&mut self, payment: ChallengeId) {
+        self.id = ReceiptId::of_uncharged(payment);
+    }
+
     /// The money has moved.
     pub(super) fn paid(&mut self, info: &PaymentInfo) {
+        self.id = ReceiptId::random();
         info.name_receipt(self.id);
+        self.info = Some(info.clone());
         self.look_for = info.is_redelivery().then(|| info.challenge_id());
         self.payment = Some(PaidWith {
             method: info.method().clone(),
@@ -229,7 +246,8 @@ impl Record {
         if sealed.is_none() {
             events::receipt_failed("sign", &PANICKED);
         }
-        let Sealed { parent, signed } = sealed.unwrap_or_default();
+        let Sealed { parent, signed, enough } = sealed.unwrap_or_default();
+        self.enough |= enough;
         if parent.is_some() {
             (self.parent, self.look_for) = (parent, None);
         }
@@ -240,8 +258,9 @@ impl Record {
     pub(super) fn once_delivered(&self) -> impl Future<Output = ()> + Send + use<> {
         let (filing, merchant, filed) = (self.filing.clone(), Arc::clone(&self.merchant), Arc::clone(&self.filed));
         let provisional = self.end == End::Open;
-        let signed = self.signed.as_ref().map(|(signed, _)| signed.clone());
-        let unsigned = (signed.is_none() && !provisional).then(|| (Box::new(self.body()), self.look_for));
+        let signed = self.signed.as_ref().map(|(signed, _)| signed.row().clone());
+        let unsigned =
+            (signed.is_none() && !provisional && !self.enough).then(|| (Box::new(self.body()), self.look_for));
         async move {
             match (signed, unsigned) {
                 (Some(signed), _) if provisional => filing.append_later(&merchant.tasks, signed),
@@ -269,7 +288,7 @@ impl Record {
             return;
         }
         match &self.signed {
-            Some((signed, false)) => self.filing.append_later(&self.merchant.tasks, signed.clone()),
+            Some((signed, false)) => self.filing.append_later(&self.merchant.tasks, signed.row().clone()),
             // It left without one.
             None if self.end == End::Succeeded => self.issue(),
             _ => {}
@@ -280,13 +299,16 @@ impl Record {
     /// with its status.
     pub(crate) fn close(mut self: Box<Self>, response: Payload) -> Closing {
         self.succeeded(response);
+        if self.enough {
+            return Detached::new(std::future::ready(None));
+        }
         let Self { merchant, filing, look_for, .. } = &*self;
         let (merchant, filing, look_for, body) = (Arc::clone(merchant), filing.clone(), *look_for, self.body());
         Detached::new(async move {
             let (again, status) = (body.clone(), body.status.clone().unwrap_or_default());
             match filing.clone().seal(body, false, look_for).await.signed {
                 Some(signed) => {
-                    filing.append_later(&merchant.tasks, signed.clone());
+                    filing.append_later(&merchant.tasks, signed.row().clone());
                     Some((signed, status))
                 }
                 None => {
@@ -313,7 +335,11 @@ impl Record {
             (self.parent, self.look_for, self.id) = (Some(self.id), None, ReceiptId::random());
         }
         self.ended(End::Failed(failure), response);
-        self.issue();
+        let body = self.body();
+        self.info.iter().for_each(|info| info.failed_seen_by(body.visibility));
+        if !self.enough {
+            self.filing.issue_later(&self.merchant.tasks, body, self.look_for);
+        }
     }
 
     /// The money could not be taken: a refusal leaves instead of the answer.
@@ -329,16 +355,20 @@ impl Record {
     }
 
     fn issue(self: Box<Self>) {
+        if self.enough {
+            return;
+        }
         self.filing.clone().issue_later(&self.merchant.tasks, self.body(), self.look_for);
     }
 
     /// What the receipt says. The merchant's own knowledge stands over what the service says.
     fn body(&self) -> ReceiptBody {
+        let receipts = &self.filing.receipts;
         let mut body = self.answered.iter().fold(self.attribution.body(), |body, said| match said {
-            Said::Now(said) => over(body, (**said).clone()),
-            Said::UpToTheEnd(said) => over(body, said.body()),
+            Said::Now(said) => over(receipts, body, (**said).clone()),
+            Said::UpToTheEnd(said) => over(receipts, body, said.body()),
         });
-        body.visibility = narrower(body.visibility, self.filing.receipts.visibility());
+        body.visibility = receipts.narrower(body.visibility, receipts.visibility());
         match self.end {
             End::Open => body.status = Some("in_progress".to_owned()),
             End::Succeeded => body.status = body.status.or_else(|| Some("succeeded".to_owned())),
@@ -375,6 +405,9 @@ impl Record {
         (body.encrypted_request_blob, body.encrypted_response_blob) = (None, None);
         (body.encryption_alg, body.encryption_pubkey_fingerprint) = (None, None);
         self.encrypt(&mut body, &request);
+        if let Some(member) = body.without_unsafe_numbers() {
+            events::receipt_cut(self.id, member);
+        }
         body
     }
 
@@ -385,6 +418,11 @@ impl Record {
         if self.end != End::Open {
             body.encrypted_request_blob = request.sealed(recipient);
             body.encrypted_response_blob = self.response.sealed(recipient);
+        }
+        let blobs = [&body.encrypted_request_blob, &body.encrypted_response_blob];
+        if blobs.into_iter().flatten().map(String::len).sum::<usize>() > MAX_BLOB_BYTES {
+            events::receipt_cut(self.id, "encrypted_request_blob, encrypted_response_blob");
+            (body.encrypted_request_blob, body.encrypted_response_blob) = (None, None);
         }
         if body.encrypted_request_blob.is_some() || body.encrypted_response_blob.is_some() {
             body.encryption_alg = Some(ENCRYPTION_ALG.to_owned());
@@ -415,34 +453,22 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     (!value.is_empty() && value.len() <= MAX_ID_BYTES).then(|| value.to_owned())
 }
 
-/// The one that shows less. Each shows what those before it show, and more.
-fn narrower(one: Visibility, other: Visibility) -> Visibility {
-    let breadth = |visibility| match visibility {
-        Visibility::Private => 0,
-        Visibility::PublicDemo => 1,
-        Visibility::PublicMinimal => 2,
-        Visibility::PublicRedacted => 3,
-        Visibility::PublicFull => 4,
-    };
-    if breadth(one) <= breadth(other) { one } else { other }
-}
-
 macro_rules! over {
-    ($under:ident, $over:ident: $($member:ident)*) => {
+    ($receipts:ident, $under:ident, $over:ident: $($member:ident)*) => {
         ReceiptBody {
             module_chain: match $over.module_chain.is_empty() {
                 true => mem::take(&mut $under.module_chain),
                 false => $over.module_chain,
             },
-            visibility: narrower($under.visibility, $over.visibility),
+            visibility: $receipts.narrower($under.visibility, $over.visibility),
             $($member: $over.$member.or($under.$member),)*
         }
     };
 }
 
 /// What is said later stands over what was said before, member by member.
-fn over(mut under: ReceiptBody, over: ReceiptBody) -> ReceiptBody {
-    over!(under, over:
+fn over(receipts: &Receipts, mut under: ReceiptBody, over: ReceiptBody) -> ReceiptBody {
+    over!(receipts, under, over:
         receipt_id request_id parent_receipt_id client_request_id idempotency_key agent_id tenant_id project_id
         customer_id environment api_key_id user_id provider upstream_provider model_id region aws_account_id
         iam_principal receipt_type status http_status provider_status error_class error_code error_message_hash

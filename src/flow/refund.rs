@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     method::{LostPayment, PaymentMethod, RefundError, RefundRequest, Resolution, Unknown},
-    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, ReceiptId, Settlement, Timestamp},
+    protocol::{Amount, ChallengeId, Currency, Intent, MethodId, ReceiptId, Settlement, Timestamp, Visibility},
     store::{End, EntryState, JournalEntry, Lease, RefundReason, Release, StoreError, StoreErrorKind, Take, Taken},
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Owed<'a> {
     pub(super) attempts: u32,
     /// The signed receipt of the request that it is given back for.
     pub(super) receipt: Option<ReceiptId>,
+    /// Who may see that one, where it is known.
+    pub(super) seen_by: Option<Visibility>,
 }
 
 /// How it ended for now. The lease is given up, or over with the entry.
@@ -267,6 +269,7 @@ async fn refund_taken(
         settlement: &settlement,
         attempts,
         receipt: None,
+        seen_by: None,
     };
     match give_back(merchant, owed, reason).await? {
         GivenBack::Refunded => Ok(Some(RefundStatus::Refunded)),

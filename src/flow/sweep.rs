@@ -304,6 +304,7 @@ impl Work<'_> {
             settlement,
             attempts: *attempts,
             receipt: None,
+            seen_by: None,
         };
         Ok(match give_back(merchant, owed, reason).await? {
             GivenBack::Refunded => Handled::Refunded,

@@ -15,11 +15,24 @@ use tokio::{
 };
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
+/// How many receipts may be on their way into the ledger. While it is away they wait there for minutes.
+const MAX_FILED: usize = 1024;
+/// How many bytes they may have together, in KiB: 64 MiB.
+const MAX_FILED_KIB: usize = 64 * 1024;
+
 /// Owns every task of a merchant and bounds how many payments are at work.
 pub(crate) struct Tasks {
     tracker: TaskTracker,
     permits: Arc<Semaphore>,
     max_in_flight: usize,
+    filed: Arc<Semaphore>,
+    filed_kib: Arc<Semaphore>,
+}
+
+/// Room for one receipt on its way into the ledger, until it is dropped.
+pub(crate) struct Room {
+    _one: OwnedSemaphorePermit,
+    _kib: OwnedSemaphorePermit,
 }
 
 /// Counts one payment as in flight until it is dropped.
@@ -30,7 +43,21 @@ pub(crate) struct InFlight {
 
 impl Tasks {
     pub(crate) fn new(max_in_flight: usize) -> Self {
-        Self { tracker: TaskTracker::new(), permits: Arc::new(Semaphore::new(max_in_flight)), max_in_flight }
+        Self {
+            tracker: TaskTracker::new(),
+            permits: Arc::new(Semaphore::new(max_in_flight)),
+            max_in_flight,
+            filed: Arc::new(Semaphore::new(MAX_FILED)),
+            filed_kib: Arc::new(Semaphore::new(MAX_FILED_KIB)),
+        }
+    }
+
+    /// Room for a receipt of so many bytes, if there is some.
+    pub(crate) fn room(&self, bytes: usize) -> Option<Room> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        let one = Arc::clone(&self.filed).try_acquire_owned().ok()?;
+        let kib = Arc::clone(&self.filed_kib).try_acquire_many_owned(kib).ok()?;
+        Some(Room { _one: one, _kib: kib })
     }
 
     /// A place for one more payment, if there is one.
@@ -123,5 +150,26 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     match first {
         Poll::Ready(result) => Some(result),
         Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_so_many_receipts_and_so_many_bytes() {
+        const MIB: usize = 1024 * 1024;
+        let tasks = Tasks::new(1);
+        let mut rooms: Vec<_> = std::iter::from_fn(|| tasks.room(3 * MIB)).collect();
+        assert_eq!(rooms.len(), 21);
+        assert!(tasks.room(MIB).is_some() && tasks.room(usize::MAX).is_none());
+        rooms.pop();
+        assert!(tasks.room(3 * MIB).is_some());
+        drop(rooms);
+        let rooms: Vec<_> = std::iter::from_fn(|| tasks.room(1)).collect();
+        assert_eq!(rooms.len(), MAX_FILED);
+        drop(rooms);
+        assert!(tasks.room(64 * MIB).is_some());
     }
 }

@@ -229,6 +229,11 @@ where
                         receipted::failed(&mut delivery, &mut response);
                     }
                     if delivery.is_pending() {
+                        // Whatever becomes of the money, its receipt says what the service has said.
+                        delivery
+                            .record()
+                            .iter_mut()
+                            .for_each(|record| record.answered(response.status(), response.extensions()));
                         let (answer, route, asked) = (Some(response), Arc::clone(route), asked.take());
                         state.set(match end {
                             End::Failed => State::CallOff { work: delivery.call_off(), answer, route },

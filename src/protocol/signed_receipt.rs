@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::ids::ChallengeId;
 
-/// The id of a signed receipt: a UUID, random unless it is that of a refund, in lower case with hyphens.
+/// The id of a signed receipt: a UUID, random unless it is that of a refund or of an answer that was not charged for, in lower case with hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ReceiptId(Uuid);
@@ -26,8 +26,18 @@ impl ReceiptId {
 
     /// The id of the receipt of a refund: a payment has one, whoever gives it back and however often.
     pub(crate) fn of_refund(payment: ChallengeId) -> Self {
+        Self::of(b"refund of ", payment)
+    }
+
+    /// The id of the receipt of answers that failed before the money was taken: a payment has one, however often its
+    /// credential is presented.
+    pub(crate) fn of_uncharged(payment: ChallengeId) -> Self {
+        Self::of(b"not charged for ", payment)
+    }
+
+    fn of(what: &[u8], payment: ChallengeId) -> Self {
         let mut hash = Sha256::new();
-        hash.update(b"refund of ");
+        hash.update(what);
         hash.update(payment.encode(&mut [0; ChallengeId::TEXT_LEN]));
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(hash.finalize()).for_each(|(byte, hashed)| *byte = hashed);

@@ -175,11 +175,17 @@ impl Receipts {
         self.0.visibility
     }
 
+    /// The one that shows less, with the policy of this merchant.
+    pub(crate) fn narrower(&self, one: Visibility, other: Visibility) -> Visibility {
+        self.0.projections.narrower(one, other)
+    }
+
     /// Signs a receipt. Members that only the issuer knows are filled in where they are missing: the id, the type,
     /// the instant, the environment, the payload capture, the agent's handle; and in any case the algorithm, the
     /// key, the redaction policy and the hash of the public receipt. The visibility stays as it is given.
     ///
     /// What everybody may see is signed on its own, at the same time: a signer is asked twice for such a receipt.
+    /// A provisional receipt has nothing that everybody may see, whatever its visibility.
     /// Nothing is waited for longer than the builder's `sign_timeout` where there is a Tokio runtime.
     ///
     /// # Errors
@@ -196,7 +202,8 @@ impl Receipts {
         }
 
         let signing = Signing { algorithm: self.0.signer.algorithm().as_str(), key_id: self.key_id() };
-        let part = self.0.projections.public(body.visibility);
+        // While a call is under way its service may still hide the receipt: until then it is its owner's only.
+        let part = self.0.projections.public(body.visibility).filter(|_| !provisional);
         let row = |full: Arc<str>, public: Option<Arc<str>>, body: &ReceiptBody| ReceiptRow {
             id,
             provisional,
@@ -206,7 +213,7 @@ impl Receipts {
             created_at,
             full,
             public,
-            listed: part.filter(|_| !provisional).and_then(|part| project::listed(body, part)),
+            listed: part.and_then(|part| project::listed(body, part)),
         };
         let (row, digest) = match part {
             None | Some(Part::Public | Part::Owner) => {

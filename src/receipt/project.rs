@@ -141,6 +141,21 @@ impl Projections {
             Visibility::PublicFull => Some(Part::Public),
         }
     }
+
+    /// The one that shows less. A policy need not show what a demo shows, nor the other way round: then it is the
+    /// merchant's own choice, which is the policy.
+    pub(super) fn narrower(&self, one: Visibility, other: Visibility) -> Visibility {
+        let shows = |visibility| match self.public(visibility) {
+            None => Keep::default(),
+            Some(Part::Kept(keep)) => keep,
+            Some(Part::Public | Part::Owner) => Keep::ALL,
+        };
+        match (shows(one), shows(other)) {
+            (less, more) if less.is_within(more) => one,
+            (more, less) if less.is_within(more) => other,
+            _ => Visibility::PublicRedacted,
+        }
+    }
 }
 
 /// What the public list counts: nothing that the public receipt does not show. A demo is found by its id only.
@@ -154,11 +169,14 @@ pub(super) fn listed(body: &ReceiptBody, part: Part) -> Option<Listed> {
     };
     let text = |member, value: &Option<String>| value.clone().filter(|_| shown(member));
     let tokens = |member, value: Option<u64>| value.filter(|_| shown(member)).unwrap_or_default();
-    let given_back = matches!(body.receipt_type, Some(ReceiptType::Refund | ReceiptType::ReconciliationAdjustment));
+    // A payment is counted once: not its failures, nor what corrects them or gives it back.
+    let delivered =
+        matches!(body.receipt_type, Some(ReceiptType::Inference | ReceiptType::CacheHit | ReceiptType::Settlement))
+            && matches!(body.status.as_deref(), Some("succeeded" | "partial"));
     Some(Listed {
         name: text("agent_handle", &body.agent_handle).or_else(|| text("model_id", &body.model_id)).unwrap_or_default(),
         succeeded: text("status", &body.status).as_deref() == Some("succeeded"),
-        paid: shown("payment") && body.payment.is_some() && !given_back,
+        paid: shown("payment") && body.payment.is_some() && delivered,
         tokens: tokens("input_tokens", body.input_tokens).saturating_add(tokens("output_tokens", body.output_tokens)),
     })
 }

@@ -41,6 +41,13 @@ impl Keep {
         Some(Self(self.0 | 1 << at))
     }
 
+    pub(super) const ALL: Self = Self(u64::MAX);
+
+    /// Whether the other one has all of it.
+    pub(super) fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     fn has(self, at: usize) -> bool {
         self.0 >> at & 1 == 1
     }
@@ -234,6 +241,21 @@ impl PaidWith {
 }
 
 impl ReceiptBody {
+    /// Leaves out the numbers that cannot be written, and answers with the name of one of them.
+    pub(crate) fn without_unsafe_numbers(&mut self) -> Option<&'static str> {
+        let mut left_out = None;
+        macro_rules! check {
+            ($is_safe:expr, $($name:ident)*) => {$(
+                if self.$name.is_some_and(|value| !$is_safe(value)) {
+                    (self.$name, left_out) = (None, Some(stringify!($name)));
+                }
+            )*};
+        }
+        check!(|tokens| tokens <= MAX_INTEGER, input_tokens output_tokens cache_read_tokens cache_write_tokens);
+        check!(UsdCost::is_exact, cost_estimated_usd cost_final_usd);
+        left_out
+    }
+
     /// Sorted by name.
     #[rustfmt::skip]
     fn members(&self) -> [(&'static str, &dyn Member); 60] {

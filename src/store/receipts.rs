@@ -18,7 +18,8 @@ const PAGE_BYTES: usize = 1 << 20;
 pub struct ReceiptRow {
     /// Its id.
     pub id: ReceiptId,
-    /// Whether it was written when a stream began. The final one has the same id, and stands before it.
+    /// Whether it was written when a stream began. The final one has the same id, and stands before it. Until that is
+    /// there, only its owner may see anything.
     pub provisional: bool,
     /// The receipt that this one adds to: of the payment that was given back, for instance.
     pub parent: Option<ReceiptId>,
@@ -70,7 +71,7 @@ pub struct Listed {
     pub name: String,
     /// Whether the call succeeded.
     pub succeeded: bool,
-    /// Whether money moved for it.
+    /// Whether it is of a payment that was delivered. Its failures and its refund are none of their own.
     pub paid: bool,
     /// Tokens in and out, together.
     pub tokens: u64,

@@ -84,7 +84,7 @@ fn a_minimal_one_has_the_handle_as_well() {
     let listed = signed.row().listed.clone().unwrap();
     assert_eq!(
         (listed.name.as_str(), listed.succeeded, listed.paid, listed.tokens),
-        ("some agent_handle", false, true, 24)
+        ("some agent_handle", false, false, 24)
     );
 
     let body = ReceiptBody { visibility: Visibility::PublicMinimal, agent_handle: None, ..full_body() };
@@ -150,7 +150,7 @@ fn a_redacted_one_shows_what_its_policy_keeps() {
     assert!(signed.public_json().unwrap().contains("\"redaction_policy\":\"proof-of-work\""));
     assert!(!signed.public_json().unwrap().contains("pi_secret"));
     let listed = signed.row().listed.clone().unwrap();
-    assert_eq!((listed.name.as_str(), listed.succeeded, listed.paid, listed.tokens), ("", false, true, 0));
+    assert_eq!((listed.name.as_str(), listed.succeeded, listed.paid, listed.tokens), ("", false, false, 0));
 }
 
 #[test]
@@ -186,19 +186,28 @@ fn money_that_goes_back_and_beginnings_of_streams_are_no_payments() {
     let body = |receipt_type| ReceiptBody {
         visibility: Visibility::PublicMinimal,
         receipt_type: Some(receipt_type),
+        status: Some("succeeded".into()),
         ..full_body()
     };
     for (receipt_type, paid) in [
         (ReceiptType::Inference, true),
-        (ReceiptType::Failed, true),
+        (ReceiptType::CacheHit, true),
+        (ReceiptType::Settlement, true),
+        (ReceiptType::Blocked, false),
+        (ReceiptType::Failed, false),
         (ReceiptType::Refund, false),
         (ReceiptType::ReconciliationAdjustment, false),
     ] {
         assert_eq!(signed(body(receipt_type)).row().listed.clone().unwrap().paid, paid);
     }
+    for (status, paid) in [("partial", true), ("failed", false), ("blocked", false), ("some status", false)] {
+        let body = ReceiptBody { status: Some(status.into()), ..body(ReceiptType::Inference) };
+        assert_eq!(signed(body).row().listed.clone().unwrap().paid, paid, "{status}");
+    }
     let receipts = builder().build().unwrap();
     let provisional = run(receipts.sign(body(ReceiptType::Inference), true)).unwrap();
     assert!(provisional.row().provisional);
     assert_eq!(provisional.row().listed, None);
-    assert!(provisional.public_json().is_some());
+    assert_eq!(provisional.public_json(), None);
+    assert_eq!(provisional.body().public_receipt_hash, None);
 }

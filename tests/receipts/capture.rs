@@ -90,6 +90,32 @@ async fn what_is_too_large_or_not_there_leaves_its_hash() {
     }
 }
 
+fn large(secret: &RecipientSecret, bytes: usize) -> Shop {
+    let merchant = Box::new(|merchant: MerchantBuilder| merchant.receipt_body_limit(2 * 1024 * 1024));
+    let shop = Plan { merchant, ..encrypting(secret) }.open();
+    shop.answers(move || Response::new(Frames::of([vec![b'a'; bytes]]).declared()));
+    shop
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_together_leaves_its_hashes() {
+    let secret = RecipientSecret::random();
+    let question = "q".repeat(1_000_000);
+    for (bytes, kept) in [(1_500_000, false), (100, true)] {
+        let shop = large(&secret, bytes);
+        let credential = shop.credential(post(question.clone())).await;
+        let answer = all(shop.send(with(post(question.clone()), &credential)).await).await;
+        shop.settle_down().await;
+        let receipt = shop.ledger.only();
+        assert_named(&answer.headers, &receipt);
+        assert_eq!(receipt["payload_capture"], if kept { "encrypted_at_rest" } else { "hash_only" });
+        for member in ["encrypted_request_blob", "encrypted_response_blob", "encryption_alg"] {
+            assert_eq!(receipt[member].is_null(), !kept, "{member}");
+        }
+        assert_eq!(receipt["client_request_hash"], hash(question.as_bytes()));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_had_left_of_a_stream_is_there_too() {
     let secret = RecipientSecret::random();

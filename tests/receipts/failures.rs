@@ -175,6 +175,37 @@ async fn a_redelivery_adds_to_the_receipt_of_the_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payment_that_is_delivered_again_and_again_does_not_fill_the_ledger() {
+    let failing = || {
+        let mut response = whole();
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    };
+    // It fails, or nobody takes it.
+    for answer in [failing as fn() -> Response<Frames>, whole, stream] {
+        let shop = Shop::open();
+        shop.answers(answer);
+        let credential = shop.credential(plain()).await;
+        for _ in 0..40 {
+            drop(shop.send(with(plain(), &credential)).await);
+            shop.settle_down().await;
+        }
+        let finals = shop.ledger.finals();
+        assert_eq!(finals.len(), 20);
+        assert!(shop.ledger.rows().len() <= 40);
+        // What is said to have succeeded and did not is corrected to the last.
+        assert_eq!(finals.last().unwrap()["status"], "failed");
+        assert_eq!(shop.rail.settlements(), 1);
+        // The payment does not depend on it.
+        shop.answers(whole);
+        let answer = all(shop.send(with(plain(), &credential)).await).await;
+        assert_eq!((answer.status, answer.header("payment-receipt-digest")), (200, None));
+        shop.settle_down().await;
+        assert_eq!(shop.ledger.finals().len(), 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_refused_or_free_has_no_receipt() {
     let plan = Plan { layer: Box::new(|layer| layer.free_when(|head| head.uri.path() == "/free")), ..Plan::default() };
     let shop = plan.open();

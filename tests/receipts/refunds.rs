@@ -69,6 +69,42 @@ async fn the_receipts_know_each_other_although_the_ledger_was_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refund_is_seen_by_no_more_than_its_call() {
+    for away in [false, true] {
+        let shop = plan(RefundPolicy::all()).visible(Visibility::PublicFull).open();
+        shop.does(|request| async move {
+            let attribution = request.extensions().get::<tower_mpp::receipt::Attribution>().unwrap();
+            attribution.update(|receipt| receipt.visibility = Visibility::PublicDemo);
+            Ok(fails())
+        });
+        shop.ledger.down(away);
+        assert_eq!(shop.buy().await.header("payment-outcome"), Some("refunded"));
+        shop.ledger.down(false);
+        shop.settle_down().await;
+        let mut receipts = shop.ledger.finals();
+        receipts.sort_by_key(|receipt| receipt["receipt_type"] == "refund");
+        assert_refund_of(&receipts);
+        assert_eq!(receipts[1]["visibility"], "public_demo");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_of_a_call_that_the_ledger_does_not_know_is_private() {
+    let shop = Plan::default().visible(Visibility::PublicFull).open();
+    shop.key.is(Signing::Hangs);
+    let answer = shop.buy().await;
+    let id = mpp(answer.header("payment-receipt").unwrap())["challengeId"].as_str().unwrap().parse().unwrap();
+    tokio::time::sleep(LEASE).await;
+    assert!(shop.ledger.rows().is_empty());
+    assert_eq!(shop.merchant.refund(id).await.unwrap(), RefundStatus::Refunded);
+    shop.key.is(Signing::Works);
+    shop.settle_down().await;
+    let receipts = shop.ledger.finals();
+    let refund = receipts.iter().find(|receipt| receipt["receipt_type"] == "refund").unwrap();
+    assert_eq!(refund["visibility"], "private");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sweeper_and_whoever_asks_leave_one_receipt() {
     let shop = plan(RefundPolicy::all()).open();
     shop.answers(|| {

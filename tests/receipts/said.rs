@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use tower_mpp::{
     PaymentInfo,
     protocol::{ReceiptId, Visibility},
-    receipt::{Attribution, CostConfidence, PayloadCapture, Provider, ReceiptBody, ReceiptType, UsdCost},
+    receipt::{
+        Attribution, CostConfidence, PayloadCapture, Provider, ReceiptBody, ReceiptType, ReceiptsBuilder,
+        RedactionPolicy, UsdCost,
+    },
 };
 
 use crate::{shop::*, support::*};
@@ -116,6 +119,27 @@ async fn what_the_merchant_sees_is_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_number_that_cannot_be_written_is_left_out() {
+    for stream in [false, true] {
+        let shop = Shop::open();
+        shop.does(move |request| async move {
+            request.extensions().get::<Attribution>().unwrap().update(|receipt| {
+                (receipt.input_tokens, receipt.output_tokens) = (Some(u64::MAX), Some(7));
+                receipt.cost_final_usd = Some(UsdCost::from_pico(1_234_567_890_123_456));
+                receipt.cost_estimated_usd = Some(UsdCost::from_pico(5));
+            });
+            Ok(if stream { events() } else { whole() })
+        });
+        let answer = shop.buy().await;
+        shop.settle_down().await;
+        let [receipt] = shop.ledger.finals().try_into().unwrap();
+        assert_named(answer.trailers.as_ref().unwrap_or(&answer.headers), &receipt);
+        assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&Value::Null, &json!(7)));
+        assert_eq!((&receipt["cost_final_usd"], &receipt["cost_estimated_usd"]), (&Value::Null, &json!(5e-12)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_service_can_hide_a_receipt_and_not_show_one() {
     for (by_default, wanted, seen) in [
         (Visibility::PublicFull, Visibility::Private, "private"),
@@ -126,6 +150,48 @@ async fn the_service_can_hide_a_receipt_and_not_show_one() {
         (Visibility::Private, Visibility::PublicFull, "private"),
     ] {
         let shop = Plan::default().visible(by_default).open();
+        shop.does(move |request| async move {
+            request.extensions().get::<Attribution>().unwrap().update(|receipt| receipt.visibility = wanted);
+            Ok(whole())
+        });
+        shop.buy().await;
+        assert_eq!(shop.ledger.only()["visibility"], seen, "{by_default:?} {wanted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_of_the_merchant_is_not_given_up_for_what_shows_something_else() {
+    let standard = RedactionPolicy::default;
+    for (policy, by_default, wanted, seen) in [
+        (standard(), Visibility::PublicRedacted, Visibility::PublicDemo, "public_demo"),
+        (standard(), Visibility::PublicMinimal, Visibility::PublicRedacted, "public_minimal"),
+        (
+            RedactionPolicy::new("p", ["status"]).unwrap(),
+            Visibility::PublicRedacted,
+            Visibility::PublicDemo,
+            "public_redacted",
+        ),
+        (
+            RedactionPolicy::new("p", ["status"]).unwrap(),
+            Visibility::PublicRedacted,
+            Visibility::PublicMinimal,
+            "public_redacted",
+        ),
+        (
+            RedactionPolicy::new("p", ["status", "region"]).unwrap(),
+            Visibility::PublicRedacted,
+            Visibility::Private,
+            "private",
+        ),
+        (
+            RedactionPolicy::new("p", ["status", "region"]).unwrap(),
+            Visibility::PublicFull,
+            Visibility::PublicRedacted,
+            "public_redacted",
+        ),
+    ] {
+        let receipts = Box::new(move |receipts: ReceiptsBuilder| receipts.visibility(by_default).redaction(policy));
+        let shop = Plan { receipts, ..Plan::default() }.open();
         shop.does(move |request| async move {
             request.extensions().get::<Attribution>().unwrap().update(|receipt| receipt.visibility = wanted);
             Ok(whole())

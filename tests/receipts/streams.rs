@@ -5,6 +5,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tower_mpp::{protocol::Visibility, receipt::Attribution};
 
 use crate::{shop::*, support::*};
 
@@ -51,6 +52,32 @@ async fn a_stream_has_its_provisional_receipt_at_once_and_the_final_one_as_trail
     assert_eq!((trailers.len(), answer.trailer("x-sum")), (4, Some("2")));
     assert_eq!((&receipt["status"], &receipt["client_response_hash"]), (&json!("succeeded"), &hash(b"one two")));
     assert_ne!(answer.header("payment-receipt-digest"), answer.trailer("payment-receipt-digest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_see_nothing_of_a_stream_until_its_service_has_said_who_may() {
+    for (wanted, seen) in [(Visibility::Private, false), (Visibility::PublicFull, true)] {
+        for by_default in [Visibility::PublicFull, Visibility::PublicMinimal] {
+            let shop = Plan::default().visible(by_default).open();
+            shop.does(move |request| async move {
+                let attribution: Attribution = request.extensions().get().cloned().unwrap();
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    attribution.update(|receipt| receipt.visibility = wanted);
+                });
+                Ok(stream())
+            });
+            let paid = shop.pay().await;
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let [row] = shop.ledger.rows().try_into().unwrap();
+            assert_eq!((row.provisional, &row.public, &row.listed), (true, &None, &None));
+            assert_named(paid.headers(), &serde_json::from_str(&row.full).unwrap());
+            all(paid).await;
+            shop.settle_down().await;
+            let last = shop.ledger.rows().pop().unwrap();
+            assert_eq!((last.provisional, last.public.is_some()), (false, seen));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

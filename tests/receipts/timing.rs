@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Response};
 use serde_json::{Value, json};
-use tower_mpp::{MerchantBuilder, PaymentInfo, SettleTiming, store::MemoryAnswerStore};
+use tower_mpp::{
+    MerchantBuilder, PaymentInfo, SettleTiming, protocol::Visibility, receipt::ReceiptBody, store::MemoryAnswerStore,
+};
 
 use crate::{shop::*, support::*};
 
@@ -57,6 +59,32 @@ async fn what_was_called_off_failed_and_nothing_was_paid() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_payment_that_is_called_off_again_and_again_has_one_receipt_of_it() {
+    let shop = after().open();
+    shop.answers(|| {
+        let mut response = whole();
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    });
+    let credential = shop.credential(plain()).await;
+    let mut links = Vec::new();
+    for _ in 0..5 {
+        let answer = all(shop.send(with(plain(), &credential)).await).await;
+        links.push(answer.header("link").unwrap().to_owned());
+        shop.settle_down().await;
+    }
+    links.dedup();
+    let receipt = shop.ledger.only();
+    assert_eq!(links, [format!("<{BASE}/r/{}>; rel=\"receipt\"", receipt["receipt_id"].as_str().unwrap())]);
+    shop.answers(whole);
+    assert_eq!(all(shop.send(with(plain(), &credential)).await).await.status, 200);
+    shop.settle_down().await;
+    let [failed, paid] = shop.ledger.finals().try_into().unwrap();
+    assert_ne!(failed["receipt_id"], paid["receipt_id"]);
+    assert_eq!((&failed["payment"], &paid["payment"]["amount"]), (&Value::Null, &json!("100")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_wait_pays_nothing_and_has_a_receipt_of_the_failure() {
     let shop = after().open();
     shop.does(|_| std::future::pending());
@@ -82,6 +110,36 @@ async fn money_that_is_refused_after_the_handler_leaves_a_receipt_of_the_failure
         (&receipt["error_class"], &receipt["error_code"]),
         (&json!("payment_refused"), &json!("verification_failed"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_answer_says_of_its_receipt_holds_when_the_money_is_refused_or_nobody_waits_for_it() {
+    let plan = || after().visible(Visibility::PublicFull);
+    let answer = || {
+        let mut response = whole();
+        let body = ReceiptBody { model_id: Some("said".into()), ..ReceiptBody::default() };
+        response.extensions_mut().insert(body);
+        response
+    };
+    let shop = plan().open();
+    shop.answers(answer);
+    let credential = shop.credential_with(plain(), &json!({"token": "decline"})).await;
+    assert_eq!(all(shop.send(with(plain(), &credential)).await).await.status, 402);
+    shop.settle_down().await;
+    let receipt = shop.ledger.only();
+    assert_eq!((&receipt["visibility"], &receipt["model_id"]), (&json!("private"), &json!("said")));
+
+    // The client leaves while the money is being taken.
+    let shop = plan().open();
+    shop.answers(answer);
+    let credential = shop.credential(plain()).await;
+    shop.journal.fail(Outage { first: 0, length: 2, fault: Broken::Before, step: Some("settle") });
+    let send = shop.send(with(plain(), &credential));
+    tokio::time::timeout(Duration::from_millis(10), send).await.map(|_| ()).unwrap_err();
+    shop.journal.heal();
+    shop.settle_down().await;
+    let receipt = shop.ledger.finals().pop().unwrap();
+    assert_eq!((&receipt["visibility"], &receipt["model_id"]), (&json!("private"), &json!("said")));
 }
 
 fn keeping() -> Plan {
