@@ -71,7 +71,7 @@ impl Delivery {
         let pending = self.pending.as_ref().and_then(|pending| pending.lease());
         match (&mut self.record, &self.settled, pending) {
             (Some(record), Some(settled), _) => record.paid(&settled.info),
-            (Some(record), None, Some((_, lease))) => record.to_be_paid(lease.id),
+            (Some(record), None, Some((_, lease))) => record.unpaid(lease.id),
             _ => {}
         }
     }

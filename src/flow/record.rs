@@ -193,7 +193,7 @@ impl Record {
     }
 
     /// The money has yet to be taken. Until then there is one receipt of all that fails.
-    pub(super) fn to_be_paid(&mut self, payment: ChallengeId) {
+    pub(super) fn unpaid(&mut self, payment: ChallengeId) {
         self.id = ReceiptId::of_uncharged(payment);
     }
 
