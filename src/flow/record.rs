@@ -307,8 +307,9 @@ impl Record {
         Detached::new(async move {
             let (again, status) = (body.clone(), body.status.clone().unwrap_or_default());
             match filing.clone().seal(body, false, look_for).await.signed {
+                // Who is told of it will look for it at once.
                 Some(signed) => {
-                    filing.append_later(&merchant.tasks, signed.row().clone());
+                    filing.append_soon(&merchant.tasks, signed.row().clone()).await;
                     Some((signed, status))
                 }
                 None => {

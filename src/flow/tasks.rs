@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// How many receipts may be on their way into the ledger. While it is away they wait there for minutes.
-const MAX_FILED: usize = 1024;
+const MAX_FILED: usize = 8192;
 /// How many bytes they may have together, in KiB: 64 MiB.
 const MAX_FILED_KIB: usize = 64 * 1024;
 
