@@ -19,5 +19,6 @@ mod configuration;
 mod end;
 mod money;
 mod process;
+mod receipts;
 mod routes;
 mod stores;
