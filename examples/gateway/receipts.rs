@@ -154,11 +154,7 @@ fn ledger(
 impl ReceiptSettings {
     /// What the ledger is served under.
     pub(super) fn paths(&self) -> Vec<String> {
-        let keys = match self.name.as_str() {
-            "" => "/.well-known/receipt-keys.json".to_owned(),
-            name => format!("/.well-known/{name}-receipt-keys.json"),
-        };
-        LEDGER.iter().map(|path| (*path).to_owned()).chain([keys]).collect()
+        LEDGER.iter().map(|path| (*path).to_owned()).chain([Receipts::keys_path_of(&self.name)]).collect()
     }
 
     /// Opens the key, which is made at the first start when it is ours, and gets everything ready. `address` is

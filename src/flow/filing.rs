@@ -101,28 +101,32 @@ impl Filing {
 
     /// Adds a receipt to the ledger, in a task.
     pub(super) fn append_later(&self, tasks: &Tasks, row: ReceiptRow) {
-        let (filing, id) = (self.clone(), row.id);
-        let Some(room) = tasks.room(weight_of_row(&row)) else { return events::receipt_lost(id) };
-        tasks.spawn_from_drop(async move {
-            let _room = room;
-            filing.append_or_lose(row).await;
-        });
+        if let Some(append) = self.appending(tasks, row) {
+            tasks.spawn_from_drop(append);
+        }
     }
 
     /// The same, and waits for it for a moment.
     pub(super) async fn append_soon(&self, tasks: &Tasks, row: ReceiptRow) {
-        let (filing, id) = (self.clone(), row.id);
-        let Some(room) = tasks.room(weight_of_row(&row)) else { return events::receipt_lost(id) };
-        let append = async move {
-            let _room = room;
-            filing.append_or_lose(row).await;
-        };
+        let Some(append) = self.appending(tasks, row) else { return };
         if tokio::runtime::Handle::try_current().is_err() {
             return append.await;
         }
-        let task = tasks.spawn(append);
         // Late or panicked: the answer does not depend on it.
-        let _ = within(LEDGER_PATIENCE, task).await;
+        let _ = within(LEDGER_PATIENCE, tasks.spawn(append)).await;
+    }
+
+    /// Adds a receipt to the ledger, if there is room for one more on its way.
+    fn appending(&self, tasks: &Tasks, row: ReceiptRow) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let Some(room) = tasks.room(weight_of_row(&row)) else {
+            events::receipt_lost(row.id);
+            return None;
+        };
+        let filing = self.clone();
+        Some(async move {
+            let _room = room;
+            filing.append_or_lose(row).await;
+        })
     }
 
     /// Signs a receipt and adds it to the ledger, in a task, for as long as it makes sense to try.

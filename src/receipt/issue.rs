@@ -138,7 +138,12 @@ impl Receipts {
 
     /// The path of the public keys: `/.well-known/receipt-keys.json`, or with a name before `receipt-keys`.
     pub fn keys_path(&self) -> String {
-        match self.0.keys_name.as_str() {
+        Self::keys_path_of(&self.0.keys_name)
+    }
+
+    /// The same for a [`keys_name`](super::ReceiptsBuilder::keys_name), before there is anything to sign with.
+    pub fn keys_path_of(keys_name: &str) -> String {
+        match keys_name {
             "" => "/.well-known/receipt-keys.json".to_owned(),
             name => format!("/.well-known/{name}-receipt-keys.json"),
         }
