@@ -7,6 +7,7 @@
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod discovery;
 mod flow;
 mod html;
 mod key;
@@ -15,17 +16,21 @@ pub mod ledger;
 pub mod method;
 pub mod pricing;
 pub mod protocol;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod receipt;
 pub mod refund;
 pub mod store;
 mod trace;
+#[cfg(feature = "proxy")]
+pub mod upstream;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
-        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OverTls, PaymentInfo, PaymentOutcome, PendingPayment,
-        RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming, Sweeper, Swept, Unfulfilled,
-        UnfulfilledState,
+        ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OfferTerms, OverTls, PaymentInfo, PaymentOutcome,
+        PendingPayment, RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming, Sweeper, Swept,
+        Unfulfilled, UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, ReceiptHeader, RequestBody, ResponseBody, ResponseFuture},

@@ -25,6 +25,7 @@ mod repeat;
 mod scope;
 mod sweep;
 mod tasks;
+mod terms;
 mod transport;
 mod unfulfilled;
 
@@ -52,6 +53,7 @@ pub use self::{
     refund::{RefundFailed, RefundStatus},
     refusal::{Refusal, RefusalKind},
     sweep::{Sweeper, Swept},
+    terms::OfferTerms,
     transport::{HttpsPolicy, OverTls},
     unfulfilled::{Unfulfilled, UnfulfilledState},
 };

@@ -5,6 +5,7 @@
 //! challenge is issued, and decided again, from the merchant's own side, when the credential comes.
 
 mod closures;
+mod models;
 mod quote;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use http::request::Parts;
 
 pub use self::{
     closures::{WithAsync, WithBody, with_async, with_body},
+    models::{ModelOption, ModelOptions},
     quote::{Prices, Quote, Refused},
 };
 use crate::protocol::Price;

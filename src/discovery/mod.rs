@@ -1,0 +1,8 @@
+//! Discovery: what is sold here, at which price, for agents that have not asked yet.
+//!
+//! Everything is generated from one [`Catalog`], whose payments are the merchant's own offers
+//! ([`Merchant::offers`](crate::Merchant::offers)), so that no document can disagree with the price of a call.
+
+mod catalog;
+
+pub use self::catalog::{Catalog, Payment, Route, Service, Terms};

@@ -1,0 +1,1 @@
+//! Models of Amazon Bedrock, in the shape of Anthropic's Messages API.

@@ -1,0 +1,1 @@
+//! What passes between a client and an upstream, and what does not.
