@@ -11,8 +11,11 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::Method;
+use tower::ServiceExt as _;
 use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
-use tower_mpp::{KeyRing, Merchant, PaymentLayer, ReceiptHeader, ledger::Ledger, method::Sandbox};
+use tower_mpp::{
+    KeyRing, Merchant, PaymentLayer, ReceiptHeader, ledger::Ledger, method::Sandbox, upstream::UpstreamService,
+};
 use zeroize::Zeroizing;
 
 use super::{
@@ -24,7 +27,7 @@ use super::{
     receipts::{Issuing, ReceiptSettings},
     routes::{self, Pricing, Route},
     settings::Settings,
-    upstream::{self, Upstream},
+    upstream,
 };
 
 /// The gateway, ready to be served.
@@ -83,7 +86,7 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
     }
     let merchant = builder.build()?;
 
-    let upstream = Arc::new(Upstream::new(upstream)?);
+    let upstream = upstream::service(upstream);
     let mut router = Router::new();
     let operator = admin.as_deref().map(|token| Token::new(token));
     if let Some(token) = operator {
@@ -105,7 +108,7 @@ pub(crate) fn app(settings: Settings, opened: Opened) -> Result<App, Box<dyn std
     }
     for route in routes {
         let path = route.path.clone();
-        router = router.route(&path, serve(&merchant, route, header, Arc::clone(&upstream))?);
+        router = router.route(&path, serve(&merchant, route, header, upstream.clone())?);
     }
     let mut router = router
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
@@ -128,16 +131,17 @@ fn serve(
     merchant: &Merchant,
     route: Route,
     header: Option<ReceiptHeader>,
-    upstream: Arc<Upstream>,
+    upstream: UpstreamService,
 ) -> Result<MethodRouter, ConfigError> {
     let limit = route.body_limit;
+    let upstream = upstream.body_limit(limit);
     let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
     let handler = on(filter(&route), move |mut request: Request| {
-        let upstream = Arc::clone(&upstream);
+        let upstream = upstream.clone();
         if priced_as_json {
             pricing::declare_json(request.headers_mut());
         }
-        async move { upstream.answer(request, limit).await }
+        upstream.oneshot(request)
     });
     let priced = match (charge(merchant, &route)?, header) {
         (Some(charge), None) => handler.route_layer(charge),
