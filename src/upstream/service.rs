@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, Version,
+    HeaderValue, Request, Response, StatusCode, Version,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as _;
@@ -41,6 +41,7 @@ const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("5");
 /// * Every answer has a [`ProviderCall`] in its extensions, unless the upstream has put one there; the receipt gets the
 ///   status of the provider; the [`Report`] learns of the first byte and of the end. A `Report` in the extensions of
 ///   the request is used instead of a new one.
+/// * An answer of 401, 402, 407 or 101 is between the upstream and the merchant, and so no answer.
 /// * An error of the upstream is logged once, with its causes; the client reads none of them.
 #[derive(Clone)]
 pub struct UpstreamService {
@@ -127,8 +128,12 @@ impl UpstreamService {
                 Err(_) => Err(UpstreamError::Timeout),
             },
         };
-        // However the upstream has put it.
-        answer.map_err(|error| if cut.load(Relaxed) { UpstreamError::BodyTooLarge } else { error })
+        match answer {
+            // However the upstream has put it.
+            Err(_) if cut.load(Relaxed) => Err(UpstreamError::BodyTooLarge),
+            Ok(answer) if is_between_us(answer.status()) => Err(UpstreamError::RefusesUs(answer.status())),
+            answer => answer,
+        }
     }
 }
 
@@ -153,6 +158,18 @@ fn passed_back(answer: Response<Body>, call: &Call) -> Response<Body> {
         head.extensions.insert(report.provider_call());
     }
     Response::from_parts(head, Body::new(Answering::new(body, report.clone(), call.deadline)))
+}
+
+/// About our credentials, our account or our connection: nothing that a client could do anything about, and a 402 would
+/// look like a second bill.
+pub(super) fn is_between_us(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::PAYMENT_REQUIRED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::SWITCHING_PROTOCOLS
+    )
 }
 
 /// There is no answer of the provider.

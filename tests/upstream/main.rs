@@ -6,7 +6,7 @@ mod support;
 
 mod faults;
 mod http2;
-
+mod laws;
 mod passing;
 mod pool;
 mod provider;
@@ -14,3 +14,4 @@ mod retries;
 mod shop;
 mod streams;
 mod usage;
+mod wrong;

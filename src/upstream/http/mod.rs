@@ -33,7 +33,10 @@ pub use self::{
     retry::{Failure, Retry},
 };
 use super::{
-    Body, BoxError, Call, Upstream, UpstreamError, Usage, error::has_source, is_plain_path, service::NotOfProvider,
+    Body, BoxError, Call, Upstream, UpstreamError, Usage,
+    error::has_source,
+    is_plain_path,
+    service::{NotOfProvider, is_between_us},
 };
 use crate::receipt::Provider;
 
@@ -130,12 +133,7 @@ impl HttpUpstream {
         })
         .await?;
         match answer.status() {
-            // About our credentials, our account or our connection: nothing that a client could do anything about, and
-            // a 402 would look like a second bill.
-            status @ (StatusCode::UNAUTHORIZED
-            | StatusCode::PAYMENT_REQUIRED
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            | StatusCode::SWITCHING_PROTOCOLS) => Err(UpstreamError::RefusesUs(status)),
+            status if is_between_us(status) => Err(UpstreamError::RefusesUs(status)),
             _ => Ok(answer.map(Body::new)),
         }
     }

@@ -183,6 +183,6 @@ impl http_body::Body for Resumed {
 
     /// Asked for before anything is sent; what is left of it nobody needs to know.
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
