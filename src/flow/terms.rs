@@ -4,6 +4,7 @@ use super::Merchant;
 use crate::{
     pricing::Prices,
     protocol::{Amount, Currency, Intent, MethodId},
+    refund::RefundPolicy,
 };
 
 /// One way to pay a price, as the challenges of this merchant will ask for it.
@@ -49,5 +50,25 @@ impl Merchant {
             }
         }
         offers
+    }
+
+    /// When money that was paid for nothing is given back unasked.
+    pub fn refund_policy(&self) -> RefundPolicy {
+        self.0.settings.refunds
+    }
+
+    /// Where signed receipts say that they are, when there are any.
+    pub fn ledger_url(&self) -> Option<&str> {
+        self.0.receipts.as_ref().map(|receipts| receipts.base_url())
+    }
+
+    /// Whether a paid answer is kept for whoever sends the same `Idempotency-Key` again.
+    pub fn keeps_answers(&self) -> bool {
+        self.0.answers.is_some()
+    }
+
+    /// The method and intent of each rail, in order of preference.
+    pub(crate) fn rails(&self) -> impl Iterator<Item = (&MethodId, &Intent)> {
+        self.0.methods.iter().map(|rail| (rail.method(), rail.intent()))
     }
 }
