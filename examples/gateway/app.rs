@@ -170,7 +170,9 @@ fn charge(merchant: &Merchant, route: &Route) -> Result<Option<PaymentLayer>, Co
                 let payable = merchant.charge(price.clone()).map(drop);
                 payable.map_err(|error| wrong(&format!("price_by_model.{model}"), error))?;
             }
-            merchant.charge(pricing::by_model(prices.clone())).map_err(|error| wrong("price_by_model", error))?
+            let place = format!("{}.price_by_model", route.place);
+            let models = pricing::by_model(prices.clone()).map_err(|error| ConfigError::new(place, error))?;
+            merchant.charge(models).map_err(|error| wrong("price_by_model", error))?
         }
     };
     let charge = charge.body_limit(route.body_limit).bind_body(route.bind_body).bind_query(route.bind_query);
