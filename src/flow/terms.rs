@@ -50,4 +50,8 @@ impl Merchant {
         }
         offers
     }
+    /// How this merchant can be paid, in its order of preference, whatever the price: method and intent.
+    pub fn rails(&self) -> impl Iterator<Item = (&MethodId, &Intent)> {
+        self.0.methods.iter().map(|method| (method.method(), method.intent()))
+    }
 }
