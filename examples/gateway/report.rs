@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tower_mpp::method::PaymentMethod as _;
+use tower_mpp::{method::PaymentMethod as _, upstream::Upstream as _};
 
 use super::{
     app::Foundation,
@@ -120,7 +120,7 @@ fn routes(settings: &Settings) -> Line {
     let free = settings.routes.len() - paid;
     let to = match &settings.upstream {
         UpstreamSettings::Demo => "the built-in demo: no model is asked".to_owned(),
-        UpstreamSettings::Http(http) => http.base.to_string(),
+        UpstreamSettings::Http(upstream) => upstream.name().to_owned(),
     };
     let state = if paid == 0 { State::Live } else { State::of_money(settings) };
     Line::new(PART, state, format!("{paid} paid and {free} free, to {to}."))
