@@ -37,6 +37,7 @@ pub struct Report(Arc<Inner>);
 struct Inner {
     stage: AtomicU8,
     timed_out: AtomicU8,
+    broken: AtomicU8,
     attribution: Attribution,
 }
 
@@ -56,9 +57,17 @@ impl Report {
         self.reach(Stage::FirstByte);
     }
 
-    /// Its answer is complete.
+    /// Its answer is complete, unless it was called [broken](Self::broken).
     pub fn finished(&self) {
-        self.reach(Stage::Finished);
+        if self.0.broken.load(Ordering::Relaxed) == 0 {
+            self.reach(Stage::Finished);
+        }
+    }
+
+    /// Its answer will not be complete, although its body ends in order: the error stands in it, as in a stream of
+    /// events that ends with one.
+    pub fn broken(&self) {
+        self.0.broken.store(1, Ordering::Relaxed);
     }
 
     /// The provider was asked and did not begin to answer in time.

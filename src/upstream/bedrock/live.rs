@@ -170,6 +170,7 @@ impl<R: Receive<Event = T::Event>, T: Translate> Live<R, T> {
         match read {
             Err(failure) => {
                 failure.tell(&self.report);
+                self.report.broken();
                 self.sse.fail(&failure.error);
             }
             Ok(()) if self.sse.is_done() => self.report.finished(),

@@ -95,7 +95,7 @@ pub use self::{
     model::BedrockModel,
     usage::BedrockPrice,
 };
-use super::{Body, Call, Report, Stage, Upstream, UpstreamError};
+use super::{Body, Call, Report, Stage, Upstream, UpstreamError, service::NotOfProvider};
 use crate::receipt::Provider;
 
 /// Models of Amazon Bedrock as an upstream. See the [module](self) for what becomes of a request.
@@ -193,6 +193,7 @@ impl Upstream for Bedrock {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             }
             response.extensions_mut().insert(call.report.provider_call());
+            response.extensions_mut().insert(NotOfProvider);
             response
         });
         Ok(response)
