@@ -189,6 +189,7 @@ impl fmt::Debug for Injected {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rails {
     pub(super) sandbox: Option<bool>,
+    pub(super) test_mode: Option<bool>,
     pub(super) stripe: Option<Stripe>,
 }
 
@@ -197,6 +198,7 @@ pub(super) struct Rails {
 pub(super) struct Stripe {
     pub(super) secret_key_env: Option<String>,
     pub(super) network_id: Option<String>,
+    pub(super) recipient: Option<String>,
     pub(super) base_url: Option<String>,
 }
 
@@ -227,7 +229,7 @@ impl File {
     pub(super) fn demo() -> Self {
         let prices = [("demo-fast", "0.50"), ("demo-deep", "1.50")];
         Self {
-            rails: Rails { sandbox: None, stripe: None },
+            rails: Rails::default(),
             // The ledger has something to show.
             receipts: Some(Receipts { visibility: Some(Visibility::PublicMinimal), ..Receipts::default() }),
             routes: vec![

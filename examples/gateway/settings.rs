@@ -184,9 +184,13 @@ impl Settings {
             return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
         }
 
+        let test_mode = sandbox || !live;
+        if let Some(said) = file.rails.test_mode.filter(|said| *said != test_mode) {
+            return Err(place.error("rails.test_mode", disagrees(said, sandbox)));
+        }
+
         let receipts = match file.receipts {
             Some(table) => {
-                let test_mode = sandbox || !live;
                 Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?)
             }
             None => None,
@@ -220,6 +224,15 @@ impl Settings {
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
             routes: routes::check(place, file.routes, currency, body_limit, own)?,
         })
+    }
+}
+
+/// Why the keys are not those of the mode that the file names.
+fn disagrees(test_mode: bool, sandbox: bool) -> &'static str {
+    match (test_mode, sandbox) {
+        (true, _) => "it is true, but the Stripe key is a live one (sk_live_...): give a test key, or write false",
+        (false, true) => "it is false, but rails.sandbox takes play money: switch that off, or write true",
+        (false, false) => "it is false, but the Stripe key is a test key (sk_test_...): give a live key, or write true",
     }
 }
 
@@ -319,6 +332,9 @@ fn stripe(
     let mut builder = stripe::Stripe::builder(key, network);
     if let Some(url) = table.base_url {
         builder = builder.base_url(url);
+    }
+    if let Some(account) = table.recipient {
+        builder = builder.recipient(account);
     }
     builder.build().map(Some).map_err(|error| {
         ConfigError::new(format_args!("{} (with {variable}, {NETWORK})", place.of("rails.stripe")), error)
