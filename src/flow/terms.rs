@@ -4,6 +4,7 @@ use super::{Inner, Merchant};
 use crate::{
     pricing::{Prices, Pricing},
     protocol::{Amount, Currency, Intent, MethodId, Price},
+    refund::RefundPolicy,
 };
 
 /// One way to pay a price, as the challenges of this merchant will ask for it.
@@ -39,6 +40,26 @@ impl Merchant {
         let mut offers = merged(samples.into_iter().map(|price| terms(&self.0, &price.into())));
         offers.iter_mut().for_each(|offer| offer.amount = None);
         offers
+    }
+
+    /// When money that was paid for nothing is given back unasked.
+    pub fn refund_policy(&self) -> RefundPolicy {
+        self.0.settings.refunds
+    }
+
+    /// Where signed receipts say that they are, when there are any.
+    pub fn ledger_url(&self) -> Option<&str> {
+        self.0.receipts.as_ref().map(|receipts| receipts.base_url())
+    }
+
+    /// Whether a paid answer is kept for whoever sends the same `Idempotency-Key` again.
+    pub fn keeps_answers(&self) -> bool {
+        self.0.answers.is_some()
+    }
+
+    /// The method and intent of each rail, in order of preference.
+    pub(crate) fn rails(&self) -> impl Iterator<Item = (&MethodId, &Intent)> {
+        self.0.methods.iter().map(|rail| (rail.method(), rail.intent()))
     }
 }
 
