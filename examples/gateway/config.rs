@@ -8,7 +8,9 @@ use std::{
 };
 
 use serde::Deserialize;
-use tower_mpp::{protocol::Visibility, receipt::PayloadCapture};
+use tower_mpp::{discovery::well_known, protocol::Visibility, receipt::PayloadCapture};
+
+use super::agent;
 
 /// What the command line says. It wins over the environment, which wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,11 @@ pub(crate) struct File {
     pub(super) refunds: Option<Refunds>,
     pub(super) admin: Option<Admin>,
     pub(super) receipts: Option<Receipts>,
+    pub(super) agent: Option<agent::Table>,
+    #[serde(default)]
+    pub(super) models: Vec<well_known::ModelCard>,
+    pub(super) well_known: Option<well_known::Config>,
+    pub(super) api: Option<agent::keyed::Table>,
     pub(super) upstream: Option<Upstream>,
     #[serde(default)]
     pub(super) rails: Rails,
@@ -240,7 +247,6 @@ impl File {
     pub(super) fn demo() -> Self {
         let prices = [("demo-fast", "0.50"), ("demo-deep", "1.50")];
         Self {
-            rails: Rails::default(),
             // The ledger has something to show.
             receipts: Some(Receipts { visibility: Some(Visibility::PublicMinimal), ..Receipts::default() }),
             routes: vec![
@@ -253,7 +259,7 @@ impl File {
                 },
                 Route { path: "/v1/models".into(), methods: Some(vec!["GET".into()]), free: true, ..Route::default() },
             ],
-            ..Self::default()
+            ..toml::from_str(agent::DEMO).unwrap_or_default()
         }
     }
 

@@ -17,6 +17,10 @@ use tower_mpp::{
 use zeroize::Zeroizing;
 
 use super::{
+    agent::{
+        self, AgentSettings,
+        keyed::{self, Keyed},
+    },
     common::journal::Location,
     config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
@@ -58,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
+    /// The surface for agents.
+    pub(crate) agent: Option<AgentSettings>,
+    /// Routes for customers with an API key.
+    pub(crate) api: Option<Keyed>,
     /// The file as it is written, to tell later what has changed. Empty without one.
     pub(crate) file: toml::Table,
 }
@@ -203,14 +211,15 @@ impl Settings {
         }
 
         let receipts = match file.receipts {
-            Some(table) => {
-                Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?)
-            }
+            Some(table) => Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?),
             None => None,
         };
         let ledger = receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
-        let own = routes::Own { admin: admin.is_some(), ledger };
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
+        let agent = agent::checked(place, file.agent, file.models, file.well_known, body_limit, environment)?;
+        let api =
+            file.api.map(|table| keyed::check(place, table, agent.as_ref(), body_limit, environment)).transpose()?;
+        let own = routes::Own { admin: admin.is_some(), ledger, agent: agent.is_some() };
         let currency = file.currency.as_deref().unwrap_or("usd");
         Ok(Self {
             listen,
@@ -236,7 +245,9 @@ impl Settings {
             sandbox,
             stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
-            routes: routes::check(place, file.routes, currency, body_limit, own)?,
+            routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
+            agent,
+            api,
             file: written,
         })
     }

@@ -1,11 +1,8 @@
 //! `[agent]`, as it is written.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use tower_mpp::discovery::well_known::ModelCard;
 
-use super::super::config::{Injected, ReceiptForm};
+use super::super::config::ReceiptForm;
 
 /// The route that agents pay for a model call with. The commented `prxy.toml` shows every field.
 #[derive(Debug, Deserialize)]
@@ -16,8 +13,6 @@ pub(crate) struct Table {
     pub(super) production_payments: Option<bool>,
     pub(super) description: Option<String>,
     pub(super) provider: Provider,
-    #[serde(default)]
-    pub(super) models: Vec<ModelCard>,
     pub(super) max_tokens: Option<u64>,
     pub(super) body_limit: Option<usize>,
     pub(super) timeout_secs: Option<u64>,
@@ -68,16 +63,17 @@ pub(crate) struct Bedrock {
 pub(crate) struct Anthropic {
     pub(super) url: Option<String>,
     pub(super) key_env: Option<String>,
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, Injected>,
     pub(super) connect_timeout_secs: Option<u64>,
     pub(super) first_byte_timeout_secs: Option<u64>,
     pub(super) idle_timeout_secs: Option<u64>,
 }
 
-/// What is sold where there is no configuration.
-const DEMO: &str = r#"
+/// What agents are sold where there is no configuration.
+pub(crate) const DEMO: &str = r#"
+[agent]
+description = "One model call"
 provider = { kind = "demo" }
+
 [[models]]
 id = "fast"
 label = "Fast"
@@ -85,6 +81,7 @@ model = "demo/demo-fast"
 price = "0.50"
 default = true
 description = "The built-in demo: it repeats what you say, and no model is asked."
+
 [[models]]
 id = "deep"
 label = "Deep"
@@ -92,10 +89,3 @@ model = "demo/demo-deep"
 price = "1.50"
 description = "The same at another price."
 "#;
-
-impl Table {
-    /// The demo.
-    pub(in super::super) fn demo() -> Result<Self, toml::de::Error> {
-        toml::from_str(DEMO)
-    }
-}

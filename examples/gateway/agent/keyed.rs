@@ -4,20 +4,27 @@
 use std::{collections::BTreeSet, fmt, fs, path::Path, sync::Arc};
 
 use axum::{
+    Router,
     extract::Request,
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse as _, Response},
+    routing::{on, on_service},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::super::{
-    config::{ConfigError, Environment},
-    problem::Problem,
-    routes,
-    settings::Place,
+use super::{
+    super::{
+        app::{self, Foundation},
+        config::{ConfigError, Environment},
+        problem::Problem,
+        routes,
+        settings::{Place, Settings},
+        upstream::Upstream,
+    },
+    AgentSettings,
 };
 
 /// Whoever can guess a shorter one has it.
@@ -73,6 +80,7 @@ pub(crate) struct Route {
 pub(in super::super) fn check(
     place: Place<'_>,
     table: Table,
+    agent: Option<&AgentSettings>,
     body_limit: usize,
     environment: Environment<'_>,
 ) -> Result<Keyed, ConfigError> {
@@ -81,9 +89,8 @@ pub(in super::super) fn check(
             let list = environment.required(&variable, &place.of("api.keys_env"))?;
             Keys::from_list(&list).map_err(|problem| ConfigError::new(variable, problem))?
         }
-        (None, Some(path)) => {
-            Keys::from_file(&path).map_err(|problem| place.error("api.key_hashes_file", format_args!("{}: {problem}", path.display())))?
-        }
+        (None, Some(path)) => Keys::from_file(&path)
+            .map_err(|problem| place.error("api.key_hashes_file", format_args!("{}: {problem}", path.display())))?,
         _ => return Err(place.error("api", "give exactly one of keys_env and key_hashes_file")),
     };
     if table.routes.is_empty() {
@@ -91,6 +98,9 @@ pub(in super::super) fn check(
     }
     let routes = table.routes.into_iter().enumerate().map(|(index, route)| {
         let at = |field: &str| format!("api.routes[{index}].{field}");
+        if route.to == To::Provider && !agent.is_some_and(AgentSettings::is_on) {
+            return Err(place.error(&at("to"), "there is no provider; it is that of [agent], which has to be on"));
+        }
         Ok(Route {
             methods: routes::methods(Some(route.methods.unwrap_or_else(|| vec!["POST".into()])))
                 .map_err(|problem| place.error(&at("methods"), problem))?,
@@ -102,15 +112,39 @@ pub(in super::super) fn check(
     Ok(Keyed { keys, routes: routes.collect::<Result<_, _>>()? })
 }
 
-impl Keyed {
-    pub(crate) fn keys(&self) -> Keys {
-        self.keys.clone()
+/// The routes, each behind a key.
+pub(in super::super) fn router(
+    keyed: &Keyed,
+    settings: &Settings,
+    foundation: &Foundation,
+    upstream: &Arc<Upstream>,
+) -> Result<Router, ConfigError> {
+    let mut router = Router::new();
+    for route in &keyed.routes {
+        let (limit, filter) = (route.body_limit, app::filter(&route.methods));
+        let served = match route.to {
+            To::Upstream => {
+                let upstream = Arc::clone(upstream);
+                on(filter, move |request: Request| async move { upstream.answer(request, limit).await })
+            }
+            To::Provider => match &settings.agent {
+                Some(agent) => on_service(filter, super::sold(agent, foundation, limit)?),
+                // It was looked for when the settings were read.
+                None => continue,
+            },
+        };
+        let (keys, large) = (keyed.keys.clone(), move |request, next| app::refuse_large(limit, request, next));
+        let served = served
+            .route_layer(middleware::from_fn(large))
+            .route_layer(middleware::from_fn(move |request, next| keys.clone().let_in(request, next)));
+        router = router.route(&route.path, served);
     }
+    Ok(router)
 }
 
 /// The hashes of the keys: of one length, and they say nothing about a key.
 #[derive(Clone)]
-pub(crate) struct Keys(Arc<[[u8; 32]]>);
+struct Keys(Arc<[[u8; 32]]>);
 
 impl Keys {
     /// Keys, separated by commas.
@@ -120,7 +154,8 @@ impl Keys {
             is_good.then(|| Sha256::digest(key).into())
         });
         let keys: Option<Vec<_>> = keys.collect();
-        let advice = || format!("a key has {SHORTEST_KEY} visible ASCII characters or more; openssl rand -hex 32 makes one");
+        let advice =
+            || format!("a key has {SHORTEST_KEY} visible ASCII characters or more; openssl rand -hex 32 makes one");
         Self::of(keys.ok_or_else(advice)?)
     }
 
@@ -132,7 +167,10 @@ impl Keys {
             let line = line.split('#').next().unwrap_or_default().trim();
             let Some(hash) = line.split_whitespace().next() else { continue };
             let hash = parse_hash(hash).ok_or_else(|| {
-                format!("line {}: it does not begin with a SHA-256 in hexadecimal; printf %s KEY | sha256sum makes one", index + 1)
+                format!(
+                    "line {}: it does not begin with a SHA-256 in hexadecimal; printf %s KEY | sha256sum makes one",
+                    index + 1
+                )
             })?;
             keys.push(hash);
         }
@@ -161,7 +199,7 @@ impl Keys {
     }
 
     /// Lets customers in. Everybody else is told what is needed, and that it is not money.
-    pub(crate) async fn let_in(self, request: Request, next: Next) -> Response {
+    async fn let_in(self, request: Request, next: Next) -> Response {
         if self.has(request.headers()) {
             return next.run(request).await;
         }

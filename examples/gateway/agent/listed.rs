@@ -7,9 +7,7 @@ use tower_mpp::{
     discovery::{Payment, Route, Service, Terms},
 };
 
-use super::{
-    AgentSettings, CAPABILITIES, CATALOG, MESSAGES, QUOTE, SKILL, Stated, WELL_KNOWN, menu, reading::Reading,
-};
+use super::{AgentSettings, CAPABILITIES, CATALOG, MESSAGES, QUOTE, SKILL, Stated, WELL_KNOWN, menu, reading::Reading};
 
 /// `/v1/catalog`.
 pub(super) fn catalog(agent: &AgentSettings, merchant: &Merchant, state: &Stated) -> Value {
@@ -102,7 +100,8 @@ fn request(agent: &AgentSettings, is_call: bool) -> Value {
         }},
     ]});
     let fraction = json!({"type": "number", "minimum": 0, "maximum": 1});
-    let typed = json!({"type": "object", "required": ["type"], "properties": {"type": {"type": "string", "minLength": 1}}});
+    let typed =
+        json!({"type": "object", "required": ["type"], "properties": {"type": {"type": "string", "minLength": 1}}});
     let mut schema = json!({
         "type": "object",
         "properties": {

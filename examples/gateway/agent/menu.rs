@@ -26,14 +26,10 @@ struct Inner {
 
 impl Menu {
     /// Checks the models of a provider.
-    pub(super) fn check(
-        place: Place<'_>,
-        provider: &'static str,
-        cards: Vec<ModelCard>,
-    ) -> Result<Self, ConfigError> {
-        let options = model_options(&cards).map_err(|error| place.error("agent", error))?;
+    pub(super) fn check(place: Place<'_>, provider: &'static str, cards: Vec<ModelCard>) -> Result<Self, ConfigError> {
+        let options = model_options(&cards).map_err(|error| place.error("models", error))?;
         for (index, card) in cards.iter().enumerate() {
-            let at = |field: &str| format!("agent.models[{index}].{field}");
+            let at = |field: &str| format!("models[{index}].{field}");
             if !card.model.split_once('/').is_some_and(|(of, name)| of == provider && !name.is_empty()) {
                 let advice = format!("{:?} is no model of the provider; write {provider}/NAME", card.model);
                 return Err(place.error(&at("model"), advice));
@@ -43,10 +39,10 @@ impl Menu {
             }
         }
         if let Some(option) = options.options().iter().position(|option| option.price.amount().is_zero()) {
-            return Err(place.error(&format!("agent.models[{option}].price"), "a price of nothing; nobody would pay it"));
+            return Err(place.error(&format!("models[{option}].price"), "a price of nothing; nobody would pay it"));
         }
         if options.live().next().is_none() {
-            return Err(place.error("agent.models", "none of them is sold; remove disabled = true from one"));
+            return Err(place.error("models", "none of them is sold; remove disabled = true from one"));
         }
         Ok(Self(Arc::new(Inner { options, cards, provider })))
     }

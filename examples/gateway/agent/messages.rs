@@ -11,7 +11,7 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
-use tower_mpp::pricing::{HeadQuote, Pricing, Quote, Refused};
+use tower_mpp::pricing::{HeadQuote, Prices, Pricing, Quote, Refused};
 
 use super::menu::Menu;
 
@@ -29,6 +29,10 @@ pub(super) struct Called {
 
 #[async_trait]
 impl Pricing for Called {
+    fn known(&self) -> Vec<Prices> {
+        self.menu.options().known()
+    }
+
     fn quote_head(&self, _: &Parts) -> HeadQuote {
         HeadQuote::NeedsBody
     }
@@ -299,7 +303,10 @@ mod tests {
     fn only_the_model_changes() {
         for (sent, passed_on) in [
             (r#"{"model":"fast","a":1.00}"#, r#"{"model":"x/\"y","a":1.00}"#),
-            ("{ \"a\":{\"model\":\"fast\"},\n\t\"model\" : \"f\\u0061st\" }", "{ \"a\":{\"model\":\"fast\"},\n\t\"model\" : \"x/\\\"y\" }"),
+            (
+                "{ \"a\":{\"model\":\"fast\"},\n\t\"model\" : \"f\\u0061st\" }",
+                "{ \"a\":{\"model\":\"fast\"},\n\t\"model\" : \"x/\\\"y\" }",
+            ),
             (r#" {"a":"é"}"#, r#" {"model":"x/\"y","a":"é"}"#),
             ("{ }", r#"{"model":"x/\"y" }"#),
             (r#"{"mod\u0065l":"fast"}"#, r#"{"mod\u0065l":"x/\"y"}"#),

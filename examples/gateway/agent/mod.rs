@@ -38,13 +38,13 @@ use tower_mpp::{
     upstream::UpstreamService,
 };
 
+use self::{config::State, messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
 pub(crate) use self::{
-    config::Table,
+    config::{DEMO, Table},
     listed::service,
     provider::Provider,
-    settings::{AgentSettings, check},
+    settings::{AgentSettings, checked},
 };
-use self::{config::State, messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
 use super::{app::Foundation, config::ConfigError, settings::Settings};
 
 const MESSAGES: &str = "/v1/agent/messages";
@@ -78,13 +78,8 @@ pub(super) fn router(
     };
     let merchant = &foundation.merchant;
     let called = Called { menu: agent.menu.clone(), max_tokens: agent.max_tokens };
-    let provider = foundation.provider.clone().ok_or_else(|| {
-        ConfigError::new(agent.at("provider"), "it is opened at the start; restart the gateway to switch it on")
-    })?;
-    let (menu, body_limit) = (agent.menu.clone(), agent.body_limit);
-    let sold = Sold { provider, menu, body_limit, max_tokens: agent.max_tokens };
-    let sold = UpstreamService::new(sold).timeout(agent.timeout).body_limit(body_limit);
-
+    let body_limit = agent.body_limit;
+    let sold = sold(agent, foundation, body_limit)?;
     let (well_known, reading) = documents(agent, merchant)?;
     let state = reading.stated();
     let skill = Bytes::from(skill(agent, settings, merchant, &state).text());
@@ -114,6 +109,14 @@ pub(super) fn router(
     Ok(router)
 }
 
+/// The call itself, behind a payment or a key.
+fn sold(agent: &AgentSettings, foundation: &Foundation, body_limit: usize) -> Result<UpstreamService, ConfigError> {
+    let restart = || ConfigError::new(agent.at("provider"), "it is opened at the start: restart the gateway");
+    let provider = foundation.provider.clone().ok_or_else(restart)?;
+    let sold = Sold { provider, menu: agent.menu.clone(), body_limit, max_tokens: agent.max_tokens };
+    Ok(UpstreamService::new(sold).timeout(agent.timeout).body_limit(body_limit))
+}
+
 /// What stands before the call.
 fn charge(
     agent: &AgentSettings,
@@ -125,10 +128,10 @@ fn charge(
     // What a call costs is looked up when it comes; whether it can be paid is known now.
     for (index, option) in agent.menu.options().options().iter().enumerate().filter(|(_, option)| option.is_live()) {
         let payable = merchant.charge(option.price.clone()).map(drop);
-        payable.map_err(|error| ConfigError::new(agent.at(&format!("models[{index}].price")), error))?;
+        payable.map_err(|error| ConfigError::new(agent.at_models(&format!("[{index}].price")), error))?;
     }
     let header = agent.header.or(foundation.receipts.as_ref().map(|issuing| issuing.header)).unwrap_or_default();
-    let charge = merchant.charge(called).map_err(|error| ConfigError::new(agent.at("models"), error))?;
+    let charge = merchant.charge(called).map_err(|error| ConfigError::new(agent.at_models(""), error))?;
     let charge = charge
         .receipt_header(header)
         .map_err(|error| ConfigError::new(agent.at("receipt_header"), error))?

@@ -1,6 +1,6 @@
 //! Who answers the calls that are paid for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tower_mpp::{
@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{
-        config::{ConfigError, Environment, Injected},
+        config::{ConfigError, Environment},
         demo,
         settings::Place,
-        upstream::settings as injected,
     },
     bedrock::{self, BedrockSettings},
     config,
+    menu::Menu,
     sold::Health,
 };
 
@@ -40,7 +40,6 @@ pub(crate) enum ProviderSettings {
 pub(crate) struct AnthropicSettings {
     url: String,
     key: Option<Zeroizing<String>>,
-    headers: Vec<(String, Zeroizing<String>)>,
     connect_timeout: Duration,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
@@ -62,8 +61,7 @@ pub(super) fn check(
     table: config::Provider,
     environment: Environment<'_>,
 ) -> Result<ProviderSettings, ConfigError> {
-    let seconds =
-        |field: &str, given, or| place.seconds(&format!("agent.provider.{field}"), given, or, HOUR);
+    let seconds = |field: &str, given, or| place.seconds(&format!("agent.provider.{field}"), given, or, HOUR);
     Ok(match table {
         config::Provider::Demo {} => ProviderSettings::Demo,
         config::Provider::Bedrock(table) => ProviderSettings::Bedrock(bedrock::check(place, table)?),
@@ -81,7 +79,6 @@ pub(super) fn check(
             ProviderSettings::Anthropic(AnthropicSettings {
                 url: table.url.unwrap_or_else(|| ANTHROPIC.to_owned()),
                 key,
-                headers: headers(place, table.headers, environment)?,
                 connect_timeout: seconds("connect_timeout_secs", table.connect_timeout_secs, 10)?,
                 first_byte_timeout: seconds("first_byte_timeout_secs", table.first_byte_timeout_secs, 120)?,
                 idle_timeout: seconds("idle_timeout_secs", table.idle_timeout_secs, 120)?,
@@ -89,20 +86,6 @@ pub(super) fn check(
             })
         }
     })
-}
-
-fn headers(
-    place: Place<'_>,
-    headers: BTreeMap<String, Injected>,
-    environment: Environment<'_>,
-) -> Result<Vec<(String, Zeroizing<String>)>, ConfigError> {
-    let all = headers.into_iter().map(|(name, value)| {
-        let at = place.of(&format!("agent.provider.headers.{name}"));
-        let (name, value) = injected::injected(&at, &name, value, environment)?;
-        let value = value.to_str().map_err(|_| ConfigError::new(at, "the value cannot stand in a header"))?;
-        Ok((name.to_string(), Zeroizing::new(value.to_owned())))
-    });
-    all.collect()
 }
 
 impl ProviderSettings {
@@ -116,21 +99,21 @@ impl ProviderSettings {
     }
 
     /// Makes it ready. Credentials that are missing do not hinder the start: they are said, and may come later.
-    pub(crate) async fn open(&self) -> Result<Provider, ConfigError> {
+    pub(super) async fn open(&self, menu: &Menu) -> Result<Provider, ConfigError> {
         match self {
             Self::Bedrock(settings) => {
-                let (upstream, trouble) = settings.open().await;
+                let (upstream, trouble) = settings.open(menu).await?;
                 Ok(self.provider(Arc::new(upstream), trouble))
             }
-            _ => self.look(),
+            Self::Demo | Self::Anthropic(_) => self.look(menu),
         }
     }
 
     /// The same without asking anybody.
-    pub(crate) fn look(&self) -> Result<Provider, ConfigError> {
+    pub(super) fn look(&self, menu: &Menu) -> Result<Provider, ConfigError> {
         Ok(match self {
             Self::Demo => self.provider(Arc::new(ServiceUpstream::new("demo", demo::router())), None),
-            Self::Bedrock(settings) => self.provider(Arc::new(settings.look()), None),
+            Self::Bedrock(settings) => self.provider(Arc::new(settings.look(menu)?), None),
             Self::Anthropic(settings) => self.provider(Arc::new(settings.upstream()?), None),
         })
     }
@@ -147,13 +130,8 @@ impl AnthropicSettings {
             .first_byte_timeout(self.first_byte_timeout)
             .idle_timeout(self.idle_timeout)
             .provider(receipt::Provider::Anthropic)
-            .usage(Usage::Anthropic);
-        if !self.headers.iter().any(|(name, _)| name == ANTHROPIC_VERSION.0) {
-            builder = builder.header(ANTHROPIC_VERSION.0, ANTHROPIC_VERSION.1);
-        }
-        for (name, value) in &self.headers {
-            builder = builder.header(name, value.as_bytes());
-        }
+            .usage(Usage::Anthropic)
+            .header(ANTHROPIC_VERSION.0, ANTHROPIC_VERSION.1);
         if let Some(key) = &self.key {
             builder = builder.header("x-api-key", key.as_bytes());
         }

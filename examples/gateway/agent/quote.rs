@@ -15,8 +15,7 @@ use tower_mpp::{Merchant, OfferTerms, pricing::ModelOption, pricing::Refused};
 
 use super::{
     super::problem::Problem,
-    MESSAGES, Stated,
-    menu,
+    MESSAGES, Stated, menu,
     messages::{self, Called},
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_mpp::{
     ReceiptHeader, Redemption,
-    discovery::well_known::{self, Stage},
+    discovery::well_known::{self, ModelCard, Stage},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     },
     config::{State, Table},
     menu::Menu,
-    provider::{self, ProviderSettings},
+    provider::{self, Provider, ProviderSettings},
 };
 
 /// What one price buys at most, unless the configuration says otherwise.
@@ -41,13 +41,33 @@ pub(crate) struct AgentSettings {
     pub(crate) well_known: well_known::Config,
     /// Where `[agent]` stands, for errors that are found later.
     place: String,
-    /// The same of `[well_known]`.
+    /// The same of `[[models]]` and `[well_known]`.
+    place_of_models: String,
     place_of_texts: String,
 }
 
-pub(in super::super) fn check(
+/// `[agent]`, and what may stand beside it only.
+pub(in super::super) fn checked(
+    place: Place<'_>,
+    table: Option<Table>,
+    models: Vec<ModelCard>,
+    well_known: Option<well_known::Config>,
+    body_limit: usize,
+    environment: Environment<'_>,
+) -> Result<Option<AgentSettings>, ConfigError> {
+    let alone = "nothing is made of it without [agent]; add that table, or remove this one";
+    match table {
+        Some(table) => check(place, table, models, well_known, body_limit, environment).map(Some),
+        None if !models.is_empty() => Err(place.error("models", alone)),
+        None if well_known.is_some() => Err(place.error("well_known", alone)),
+        None => Ok(None),
+    }
+}
+
+fn check(
     place: Place<'_>,
     table: Table,
+    models: Vec<ModelCard>,
     well_known: Option<well_known::Config>,
     body_limit: usize,
     environment: Environment<'_>,
@@ -67,7 +87,7 @@ pub(in super::super) fn check(
     }
     Ok(AgentSettings {
         state,
-        menu: Menu::check(place, provider.name(), table.models)?,
+        menu: Menu::check(place, provider.name(), models)?,
         provider,
         max_tokens,
         body_limit: place.size("agent.body_limit", table.body_limit, body_limit)?,
@@ -81,14 +101,32 @@ pub(in super::super) fn check(
         description: table.description.unwrap_or_else(|| DESCRIPTION.to_owned()),
         well_known: well_known.unwrap_or_default(),
         place: place.of("agent"),
+        place_of_models: place.of("models"),
         place_of_texts: place.of("well_known"),
     })
 }
 
 impl AgentSettings {
+    /// Makes the provider ready, unless there is nothing to sell.
+    pub(crate) async fn open(&self) -> Result<Option<Provider>, ConfigError> {
+        if !self.is_on() {
+            return Ok(None);
+        }
+        self.provider.open(&self.menu).await.map(Some)
+    }
+
+    /// The same without asking anybody.
+    pub(crate) fn look(&self) -> Result<Option<Provider>, ConfigError> {
+        self.is_on().then(|| self.provider.look(&self.menu)).transpose()
+    }
+
     /// Where a field stands, for people.
     pub(super) fn at(&self, field: &str) -> String {
         format!("{}.{field}", self.place)
+    }
+
+    pub(super) fn at_models(&self, rest: &str) -> String {
+        format!("{}{rest}", self.place_of_models)
     }
 
     pub(super) fn at_well_known(&self) -> &str {

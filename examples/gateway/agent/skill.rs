@@ -54,7 +54,13 @@ impl Skill<'_> {
         let default = self.menu.options().default().map(|option| option.id.as_str());
         for option in self.menu.options().live() {
             let note = if default == Some(option.id.as_str()) { "when the body names no model" } else { "" };
-            writeln!(out, "| `{}` | `{}` | {} | {note} |", cell(&option.id), cell(&option.model), price(&option.price))?;
+            writeln!(
+                out,
+                "| `{}` | `{}` | {} | {note} |",
+                cell(&option.id),
+                cell(&option.model),
+                price(&option.price)
+            )?;
         }
         writeln!(
             out,
@@ -129,6 +135,7 @@ fn cell(text: &str) -> String {
 
 /// Letters, digits and hyphens.
 fn slug(text: &str) -> String {
-    let plain = text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' });
+    let plain =
+        text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' });
     plain.collect::<String>().trim_matches('-').to_owned()
 }
