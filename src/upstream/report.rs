@@ -13,7 +13,7 @@ use crate::{
     refund::ProviderCall,
 };
 
-/// How far a call has come. It only goes forwards.
+/// How far a call has come. It only goes forwards, unless the provider [refuses](Report::refused) it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -64,6 +64,14 @@ impl Report {
     /// The provider was asked and did not begin to answer in time.
     pub fn timed_out(&self) {
         self.0.timed_out.store(1, Ordering::Relaxed);
+    }
+
+    /// The provider was asked and has said that it does nothing: too busy, not allowed, not a request for it. The
+    /// call then counts as not started, unless its answer has begun.
+    pub fn refused(&self) {
+        let (asked, not) = (Stage::Started as u8, Stage::NotStarted as u8);
+        // It fails when the answer has begun, or when nobody was asked: then there is nothing to take back.
+        let _ = self.0.stage.compare_exchange(asked, not, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn reach(&self, stage: Stage) {
