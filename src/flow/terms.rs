@@ -57,8 +57,8 @@ impl Merchant {
         self.0.answers.is_some()
     }
 
-    /// The method and intent of each rail, in order of preference.
-    pub(crate) fn rails(&self) -> impl Iterator<Item = (&MethodId, &Intent)> {
+    /// How this merchant can be paid, in its order of preference, whatever the price: method and intent.
+    pub fn rails(&self) -> impl Iterator<Item = (&MethodId, &Intent)> {
         self.0.methods.iter().map(|rail| (rail.method(), rail.intent()))
     }
 }
