@@ -10,6 +10,15 @@ use std::{
 use serde::Deserialize;
 use tower_mpp::{protocol::Visibility, receipt::PayloadCapture};
 
+/// What the command line says. It wins over the environment, which wins over the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandLine {
+    /// `--addr`
+    pub(crate) addr: Option<String>,
+    /// `--data`
+    pub(crate) data: Option<PathBuf>,
+}
+
 /// The configuration cannot be used. One line: where it stands, what is wrong, what to do.
 #[derive(Debug)]
 pub(crate) struct ConfigError {
@@ -217,10 +226,12 @@ pub(super) struct Route {
 }
 
 impl File {
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads a file; also gives it as it is written, to tell later what has changed.
+    pub(super) fn read(path: &Path) -> Result<(Self, toml::Table), ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|error| ConfigError::new(path.display(), format_args!("cannot be read: {error}")))?;
-        toml::from_str(&text).map_err(|error| syntax_error(path, &text, &error))
+        let wrong = |error| syntax_error(path, &text, &error);
+        Ok((toml::from_str(&text).map_err(wrong)?, toml::from_str(&text).map_err(wrong)?))
     }
 
     /// What is served when there is no file: the demo.

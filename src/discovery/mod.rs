@@ -4,5 +4,11 @@
 //! ([`Merchant::offers`](crate::Merchant::offers)), so that no document can disagree with the price of a call.
 
 mod catalog;
+mod invalid;
+mod node;
+pub mod well_known;
 
-pub use self::catalog::{Catalog, Payment, Route, Service, Terms};
+pub use self::{
+    catalog::{Catalog, Payment, Route, Service, Terms},
+    invalid::Invalid,
+};

@@ -16,6 +16,7 @@ use super::{
 const HOUR: u64 = 60 * 60;
 
 /// Where requests go that were paid for.
+#[derive(Clone)]
 pub(crate) enum UpstreamSettings {
     /// The built-in demo.
     Demo,
@@ -24,6 +25,7 @@ pub(crate) enum UpstreamSettings {
 }
 
 /// An API, and how it is called.
+#[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) base: Base,
     pub(crate) headers: HeaderMap,

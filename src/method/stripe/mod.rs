@@ -162,6 +162,10 @@ impl PaymentMethod for Stripe {
         Some(offer.method_detail("metadata", metadata))
     }
 
+    fn token_payload(&self, token: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        Some([("spt".to_owned(), token.into())].into_iter().collect())
+    }
+
     fn check(&self, payment: &Payment) -> Result<Checked, Declined> {
         let payload = Payload::read(payment)?;
         Ok(Checked::exclusive(payment.spend_key(payload.spt)).remember_for(REMEMBER))
