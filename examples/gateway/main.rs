@@ -47,6 +47,7 @@ mod pricing;
 mod problem;
 mod receipts;
 pub(crate) mod reload;
+mod report;
 mod routes;
 mod settings;
 mod upstream;
@@ -66,6 +67,7 @@ use self::{
     },
     greeting::Greeting,
     reload::Hangups,
+    report::Report,
 };
 
 /// The exit status when not everything was finished in time.
@@ -113,7 +115,7 @@ struct Arguments {
     /// Where the generated keys and the journal are kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Check the configuration and end
+    /// Check the configuration, say what would be live, and end
     #[arg(long)]
     check: bool,
 }
@@ -173,8 +175,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let foundation = Arc::new(Foundation::new(&settings, Opened { keys, journal, admin, receipts })?);
     let app = Live::new(router(&settings, &foundation)?);
-    let mut greeting = Greeting::new(&settings);
-    greeting.ledger(foundation.receipts.as_ref().map(|issuing| &issuing.receipts));
+    let greeting = Greeting::new(&settings, Report::of(&settings, &foundation));
     // Well before the next one may take over what this one has left.
     let sweep_every = (settings.lease / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
     let limits = Limits { shutdown: settings.shutdown, ..Limits::default() };
@@ -212,7 +213,8 @@ fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts };
     let foundation = Foundation::new(settings, opened)?;
     router(settings, &foundation).map(drop)?;
-    println!("the configuration is good: {} routes", settings.routes.len());
+    let (routes, report) = (settings.routes.len(), Report::of(settings, &foundation));
+    print!("the configuration is good: {routes} routes\n\n{report}");
     Ok(())
 }
 
