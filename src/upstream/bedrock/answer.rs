@@ -58,7 +58,9 @@ pub(super) fn message(output: &ConverseOutput, asked: &Asked) -> Result<(Value, 
     let Some(types::ConverseOutput::Message(message)) = output.output() else {
         return Err(Failure::broken("no_message"));
     };
-    let content: Vec<Value> = message.content().iter().map(block).collect::<Result<_, _>>()?;
+    // An empty text could not be sent back in the next turn.
+    let is_something = |block: &&ContentBlock| !matches!(block, ContentBlock::Text(text) if text.is_empty());
+    let content: Vec<Value> = message.content().iter().filter(is_something).map(block).collect::<Result<_, _>>()?;
     let tokens = output.usage().map(Tokens::of_converse).unwrap_or_default();
     let reason = stop_reason(output.stop_reason())?;
     let answer = json!({

@@ -124,6 +124,9 @@ impl ConverseSse {
 
     fn content(&mut self, number: i32, delta: &ContentBlockDelta) -> Result<(), Failure> {
         match delta {
+            // Some models begin with it before they call a tool. As a block of its own it could not be sent back: the
+            // Messages API refuses an empty text.
+            ContentBlockDelta::Text(text) if text.is_empty() => {}
             ContentBlockDelta::Text(text) => {
                 self.ensure(number, Kind::Text, &json!({ "type": "text", "text": "" }))?;
                 self.delta(&json!({ "type": "text_delta", "text": text }));
