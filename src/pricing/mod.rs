@@ -39,6 +39,11 @@ pub trait Pricing: Send + Sync + 'static {
         None
     }
 
+    /// The prices that it may ask for, as far as they are known before a request comes: for discovery.
+    fn known(&self) -> Vec<Prices> {
+        self.fixed().into_iter().cloned().collect()
+    }
+
     /// Decides from the head of the request, or says what else it takes.
     fn quote_head(&self, head: &Parts) -> HeadQuote;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_ENCODING, request::Parts};
 
-use super::{HeadQuote, Pricing, Quote, Refused, named_model::NamedModel};
+use super::{HeadQuote, Prices, Pricing, Quote, Refused, named_model::NamedModel};
 use crate::protocol::Price;
 
 /// A model that is sold: what clients call it, what the provider calls it, what a call costs.
@@ -293,6 +293,10 @@ impl ModelOptions {
 
 #[async_trait]
 impl Pricing for ModelOptions {
+    fn known(&self) -> Vec<Prices> {
+        self.prices().into_iter().cloned().map(Prices::all).collect()
+    }
+
     fn quote_head(&self, _: &Parts) -> HeadQuote {
         HeadQuote::NeedsBody
     }

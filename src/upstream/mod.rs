@@ -9,9 +9,13 @@ pub mod bedrock;
 mod body;
 mod error;
 mod http;
+mod of_service;
+mod passing;
+mod path;
 mod report;
-mod scrub;
+pub(crate) mod scrub;
 mod service;
+mod usage;
 
 use ::http::{Request, Response};
 use async_trait::async_trait;
@@ -20,9 +24,12 @@ use tokio::time::Instant;
 pub use self::{
     body::{Body, BoxError},
     error::UpstreamError,
-    http::{HttpUpstream, HttpUpstreamBuilder},
+    http::{Failure, HttpUpstream, HttpUpstreamBuilder, InvalidUpstream, MountedAt, Retry},
+    of_service::ServiceUpstream,
+    path::is_plain_path,
     report::{Report, Stage},
     service::UpstreamService,
+    usage::Usage,
 };
 
 /// Something that answers requests: an HTTP API, the models of a cloud, a service in this process.

@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use crate::{
-    gateway::app,
-    harness::{opened, settings, settings_with},
-};
+use crate::harness::{app, opened, settings, settings_with};
 
 const ROUTE: &str = "[[routes]]\npath = \"/x\"\nprice = \"0.50\"\n";
 const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -71,7 +68,7 @@ fn every_field_of_the_commented_file_is_known() {
         ("MY_ADMIN_TOKEN", ADMIN_TOKEN),
     ];
     let settings = settings_with(&all.join("\n"), &environment).unwrap();
-    app(settings, opened()).map(drop).unwrap();
+    app(&settings, opened()).map(drop).unwrap();
 }
 
 #[test]
@@ -79,7 +76,7 @@ fn errors_name_the_field_and_what_to_do() {
     let with = |line: &str| format!("{line}\n{SANDBOX}{ROUTE}");
     let route = |fields: &str| format!("{SANDBOX}[[routes]]\n{fields}");
     for (toml, expected) in [
-        (with("listen = \"8402\""), "gateway.toml: listen: \"8402\" is no address; write IP:PORT"),
+        (with("listen = \"8402\""), "gateway.toml: listen: \"8402\" is no address; write HOST:PORT"),
         (with("listen = \"0.0.0.0:80\""), "gateway.toml: realm: it is not set"),
         (with("realm = \"\""), "gateway.toml: realm: "),
         (with("realm = \"api.example.com\""), "gateway.toml: https: it is not set"),
@@ -182,7 +179,7 @@ fn prices_that_nobody_can_pay_are_found_at_the_start() {
     for (field, price) in [("price", "price = \"0.10\""), ("price_by_model.a", "price_by_model = { a = \"0.10\" }")] {
         let toml = format!("[rails.stripe]\n[[routes]]\npath = \"/x\"\n{price}\n");
         let settings = settings_with(&toml, &environment).unwrap();
-        let error = app(settings, opened()).err().expect("refused").to_string();
+        let error = app(&settings, opened()).err().expect("refused").to_string();
         assert!(error.contains(&format!("routes[0].{field}: ")), "{error}");
     }
 }

@@ -13,11 +13,14 @@ mod support;
 
 mod admin;
 mod agent;
+mod cli;
 mod config;
 mod harness;
 mod program;
 mod proxy;
 mod receipts;
 mod refunds;
+mod reload;
 mod restart;
 mod shutdown;
+mod startup;
