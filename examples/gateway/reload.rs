@@ -27,7 +27,8 @@ use super::{
 
 /// The tables and fields of the file that may change while the gateway runs. All others are taken at the start, by
 /// the merchant, the journal or the listener.
-const HOT: [&str; 5] = ["body_limit", "cors_origins", "currency", "routes", "upstream"];
+const HOT: [&str; 8] =
+    ["body_limit", "cors_origins", "currency", "discovery", "proxy", "routes", "services", "upstream"];
 
 /// So many names of fields are enough for a line of the log.
 const NAMED: usize = 40;

@@ -17,12 +17,14 @@ use tower_mpp::{
 use zeroize::Zeroizing;
 
 use super::{
+    catalog::{self, DiscoverySettings},
     common::journal::Location,
     config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
     listen::{self, Listen},
     receipts::{self, ReceiptSettings},
     routes::{self, Route},
+    services::{self, Services},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
 
@@ -58,6 +60,10 @@ pub(crate) struct Settings {
     pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
+    /// What is sold route by route.
+    pub(crate) services: Services,
+    /// What is told of all that.
+    pub(crate) discovery: Option<DiscoverySettings>,
     /// The file as it is written, to tell later what has changed. Empty without one.
     pub(crate) file: toml::Table,
 }
@@ -205,9 +211,12 @@ impl Settings {
             None => None,
         };
         let ledger = receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
-        let own = routes::Own { admin: admin.is_some(), ledger };
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
         let currency = file.currency.as_deref().unwrap_or("usd");
+        let services = services::check(place, file.proxy, file.services, currency, body_limit, environment)?;
+        let discovery = catalog::check(place, file.discovery);
+        let (admin_on, mounts) = (admin.is_some(), services.mounts());
+        let own = routes::Own { admin: admin_on, ledger, mounts, discovery: discovery.is_some() };
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
@@ -233,6 +242,8 @@ impl Settings {
             stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
             routes: routes::check(place, file.routes, currency, body_limit, own)?,
+            services,
+            discovery,
             file: written,
         })
     }

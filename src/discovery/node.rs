@@ -61,7 +61,6 @@ impl Node {
         }
     }
 
-
     /// As compact JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "null".into())
