@@ -13,9 +13,10 @@ use http::request::Parts;
 use serde_json::json;
 use support::{Answer, TestRail, ask, call, merchant, pay_with, with_credential};
 use tower_mpp::{
-    Price,
-    pricing::{InvalidModelOptions, ModelOption, ModelOptions, ModelStatus},
-    protocol::Challenge,
+    Merchant, OfferTerms, Price,
+    method::Sandbox,
+    pricing::{InvalidModelOptions, ModelOption, ModelOptions, ModelStatus, Prices},
+    protocol::{Challenge, MethodId},
 };
 
 const NOVA: &str = "bedrock/us.amazon.nova-micro-v1:0";
@@ -275,4 +276,58 @@ async fn a_payment_for_one_model_buys_no_other_of_the_same_price() {
     }
     assert_eq!((rail.attempts(), calls.load(Ordering::SeqCst)), (0, 0));
     assert_eq!(call(&app, with_credential(message(&named("fast")), &credential)).await.status, 200);
+}
+
+/// A merchant with two rails.
+fn market(rail: &TestRail) -> Merchant {
+    support::builder(rail).method(Sandbox::new()).test_mode(true).build().unwrap()
+}
+
+/// Rail, amount and currency of each offer.
+fn told(offers: &[OfferTerms]) -> Vec<(&str, Option<String>, &str, Option<u8>)> {
+    let told = |offer: &'_ OfferTerms| offer.amount.map(|amount| amount.to_string());
+    offers.iter().map(|offer| (offer.method.as_str(), told(offer), offer.currency.as_str(), offer.decimals)).collect()
+}
+
+#[test]
+fn what_a_fixed_price_is_asked_for_with_is_told_challenge_by_challenge() {
+    let merchant = market(&TestRail::new("demo"));
+    let layer = merchant.charge(usd("0.50")).unwrap();
+    let both = [("demo", Some("50".into()), "usd", Some(2)), ("sandbox", Some("50".into()), "usd", Some(2))];
+    assert_eq!(told(&layer.offers()), both);
+    assert_eq!(layer.offers(), merchant.offers(usd("0.50")));
+    // Two offers on one rail stay two, also of one price.
+    let prices = Prices::only(MethodId::SANDBOX, usd("0.50")).on(MethodId::SANDBOX, usd("0.50"));
+    assert_eq!(merchant.charge(prices).unwrap().offers().len(), 2);
+}
+
+#[test]
+fn what_depends_on_the_request_is_told_without_an_amount() {
+    let merchant = market(&TestRail::new("demo"));
+    let layer = merchant.charge(options()).unwrap();
+    let unknown = [("demo", None, "usd", Some(2)), ("sandbox", None, "usd", Some(2))];
+    assert_eq!(told(&layer.offers()), unknown);
+    // What is disabled has no price; where all that is sold costs the same, that is what it costs.
+    let same = ModelOptions::new([
+        ModelOption::new("a", "a", usd("0.50")),
+        ModelOption::new("b", "b", usd("0.50")),
+        ModelOption::new("c", "c", usd("9.00")).status(ModelStatus::Disabled),
+    ]);
+    let known = [("demo", Some("50".into()), "usd", Some(2)), ("sandbox", Some("50".into()), "usd", Some(2))];
+    assert_eq!(told(&merchant.charge(same.unwrap()).unwrap().offers()), known);
+    // A closure knows nothing before a request comes, but who wrote it does.
+    let closure = merchant.charge(move |_: &Parts| usd("0.50")).unwrap();
+    assert!(closure.offers().is_empty());
+    assert_eq!(told(&merchant.dynamic_offers([usd("0.50")])), unknown);
+    let euro = Price::fiat("eur", "1.00").unwrap();
+    let currencies: Vec<_> = merchant.dynamic_offers([usd("0.50"), euro, usd("1.50")]);
+    let currencies: Vec<_> = currencies.iter().map(|offer| (offer.method.as_str(), offer.currency.as_str())).collect();
+    assert_eq!(currencies, [("demo", "usd"), ("sandbox", "usd"), ("demo", "eur"), ("sandbox", "eur")]);
+    // A price that no rail can take is not offered.
+    assert!(
+        merchant
+            .dynamic_offers([Price::fiat("jpy", "0").unwrap()])
+            .iter()
+            .all(|o| o.method != MethodId::new("demo").unwrap())
+    );
 }

@@ -15,6 +15,7 @@ use tower_mpp::{
 };
 
 use super::{
+    agent,
     app::Foundation,
     config::ConfigError,
     pricing,
@@ -23,7 +24,9 @@ use super::{
 };
 
 /// What `[[routes]]` are called among the services.
-pub(super) const ROUTES: &str = "api";
+const ROUTES: &str = "api";
+/// No service can have the name of what is the gateway's own.
+pub(super) const OWN: [&str; 2] = [ROUTES, "agent"];
 
 /// `[discovery]`, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -96,6 +99,9 @@ fn catalog(
     proxy: Option<&Proxy>,
 ) -> Result<Catalog, ConfigError> {
     let mut catalog = discovery.catalog();
+    if let Some(agent) = settings.agent.as_ref().filter(|agent| agent.redemption().is_some()) {
+        catalog.services.push(agent::service(agent, &foundation.merchant));
+    }
     if !settings.routes.is_empty() {
         catalog.services.push(own(discovery, settings, foundation)?);
     }

@@ -188,13 +188,12 @@ impl<'a> Gate<'a> {
     async fn look_for_money(&self, refusal: &Refusal) -> Result<(), NotServed> {
         let found = self.store(self.merchant.store.find(self.bound.payment.id)).await;
         let entry = found.map_err(|error| unavailable("find", &error))?;
-        Err(match entry.map(|entry| (entry.state, entry.lease_until)) {
-            None => self.given_before(refusal.clone()).await,
-            Some((EntryState::Held, until)) if until > self.bound.payment.now => self.busy().await,
-            // To ask the rail again might be to charge. The sweeper finds out what became of it.
-            Some((EntryState::Held, _)) => Refusal::new(RefusalKind::OutcomeUnknown).into(),
-            Some(_) => return Ok(()),
-        })
+        match entry.map(|entry| entry.state) {
+            None => Err(self.given_before(refusal.clone()).await),
+            // Somebody is at work on it, or was. To ask the rail again might be to charge: the sweeper finds out.
+            Some(EntryState::Held) => Err(Refusal::new(RefusalKind::OutcomeUnknown).into()),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The credential can buy nothing any more. What became of its money is said all the same: who has paid

@@ -179,10 +179,14 @@ impl<'h> Params<'h> {
 
 /// Whether anything in `Authorization` belongs to another scheme than Payment.
 pub(crate) fn has_other_scheme<'h>(values: impl IntoIterator<Item = &'h HeaderValue>) -> bool {
+    let mut in_payment = false;
     values.into_iter().map(HeaderValue::as_bytes).any(|line| {
         elements(line).any(|element| match element {
-            Ok(element) => element.scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case(PAYMENT)),
-            Err(Unterminated) => !mentions_payment(line),
+            Ok(element) => {
+                in_payment = element.scheme.map_or(in_payment, |scheme| scheme.eq_ignore_ascii_case(PAYMENT));
+                element.scheme.is_some() && !in_payment
+            }
+            Err(Unterminated) => !in_payment && !mentions_payment(line),
         })
     })
 }

@@ -327,10 +327,10 @@ mod tests {
     #[test]
     fn an_additional_member_cannot_replace_one_of_the_draft() {
         let problem = Problem::new(ProblemType::TooManyRequests, "Later.")
+            .with("quote\"d", json!({"a": [1]}))
             .with("retryAfter", 30)
             .with("status", 200)
-            .with("challengeId", "x")
-            .with("quote\"d", json!({"a": [1]}));
+            .with("challengeId", "x");
         assert_eq!(
             String::from_utf8(problem.to_json()).unwrap(),
             r#"{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Later.","quote\"d":{"a":[1]},"retryAfter":30}"#

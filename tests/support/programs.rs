@@ -130,13 +130,18 @@ impl Running {
         format!("http://{}{path}", self.address)
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub async fn connect(&self) -> TcpStream {
         soon(TcpStream::connect(self.address)).await.unwrap()
     }
 
     /// Sends a signal by its name.
     pub async fn signal(&self, name: &str) {
-        let process = self.child.id().expect("it runs");
+        let process = self.id();
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().await.unwrap();
         assert!(sent.success());
     }

@@ -247,7 +247,7 @@ fn check_id(id: &str) -> Result<(), String> {
     // Whether a part of the gateway is on or not, its name stays free for it.
     let own = routes::LEDGER.iter().chain([&routes::HEALTH, &routes::ADMIN]);
     let first = |path: &&str| path.split('/').nth(1) == Some(id);
-    if own.copied().any(|path| first(&path)) || id == super::catalog::ROUTES || id == "SKILL.md" {
+    if own.copied().any(|path| first(&path)) || super::catalog::OWN.contains(&id) || id == "SKILL.md" {
         return Err(format!("{id:?} is the gateway's own; choose another id"));
     }
     Ok(())
