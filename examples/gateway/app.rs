@@ -11,24 +11,27 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::Method;
+use tower::ServiceExt as _;
 use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
 use tower_mpp::{
     KeyRing, Merchant, PaymentLayer, ReceiptHeader, ledger::Ledger, method::PaymentMethod as _, method::Sandbox,
-    store::NonceStore,
+    store::NonceStore, upstream::UpstreamService,
 };
 use zeroize::Zeroizing;
 
 use super::{
     admin::{self, Operated, Token},
     agent::{self, Provider, health::Started},
+    catalog,
     common::journal::Journal,
     config::ConfigError,
     paths, pricing,
     problem::Problem,
     receipts::{Issuing, ReceiptSettings},
     routes::{self, Pricing, Route},
+    services,
     settings::Settings,
-    upstream::{self, Upstream},
+    upstream,
 };
 
 /// What was opened, or made, at the start.
@@ -98,8 +101,7 @@ impl Foundation {
 /// Builds the gateway of a configuration. Whatever can be wrong in it is found here.
 pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Router, ConfigError> {
     let Foundation { merchant, payments, receipts, provider, started, operator, store } = foundation;
-    let upstream =
-        Upstream::new(settings.upstream.clone()).map(Arc::new).map_err(|error| ConfigError::new("upstream", error))?;
+    let upstream = upstream::service(settings.upstream.clone());
     let mut router = Router::new();
     if let Some(token) = *operator {
         let operated = Operated { merchant: merchant.clone(), payments: Arc::clone(payments), store };
@@ -125,10 +127,16 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
         router = router.merge(agent::keyed::router(keyed, settings, foundation, &upstream)?);
     }
     for route in &settings.routes {
-        router = router.route(&route.path, serve(merchant, route, header, Arc::clone(&upstream))?);
+        router = router.route(&route.path, serve(merchant, route, header, upstream.clone())?);
     }
+    let proxy = services::proxy(&settings.services, foundation)?;
+    let documents = catalog::documents(settings, foundation, proxy.as_ref())?;
+    let router = match proxy {
+        Some(proxy) => router.fallback_service(proxy),
+        None => router.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") }),
+    };
     let mut router = router
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
+        .layer(middleware::from_fn(move |request, next| catalog::answer(documents.clone(), request, next)))
         .layer(middleware::from_fn(paths::refuse_ambiguous));
     if let Some(origins) = &settings.cors {
         // Answers preflights, so outside of everything else.
@@ -148,16 +156,17 @@ fn serve(
     merchant: &Merchant,
     route: &Route,
     header: Option<ReceiptHeader>,
-    upstream: Arc<Upstream>,
+    upstream: UpstreamService,
 ) -> Result<MethodRouter, ConfigError> {
     let limit = route.body_limit;
+    let upstream = upstream.body_limit(limit);
     let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
     let handler = on(filter(&route.methods), move |mut request: Request| {
-        let upstream = Arc::clone(&upstream);
+        let upstream = upstream.clone();
         if priced_as_json {
             pricing::declare_json(request.headers_mut());
         }
-        async move { upstream.answer(request, limit).await }
+        upstream.oneshot(request)
     });
     let priced = match (charge(merchant, route)?, header) {
         (Some(charge), None) => handler.route_layer(charge),

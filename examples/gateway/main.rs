@@ -34,6 +34,7 @@ use tracing_subscriber::EnvFilter;
 mod admin;
 pub(crate) mod agent;
 mod app;
+mod catalog;
 #[path = "../common/mod.rs"]
 pub(crate) mod common;
 mod config;
@@ -48,7 +49,10 @@ mod pricing;
 mod problem;
 mod receipts;
 pub(crate) mod reload;
+mod report;
 mod routes;
+mod secrets;
+mod services;
 mod settings;
 mod upstream;
 
@@ -67,6 +71,7 @@ use self::{
     },
     greeting::Greeting,
     reload::Hangups,
+    report::Report,
 };
 
 /// The exit status when not everything was finished in time.
@@ -114,7 +119,7 @@ struct Arguments {
     /// Where the generated keys and the journal are kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Check the configuration and end
+    /// Check the configuration, say what would be live, and end
     #[arg(long)]
     check: bool,
 }
@@ -178,8 +183,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let foundation = Arc::new(Foundation::new(&settings, Opened { keys, journal, admin, receipts, provider })?);
     let app = Live::new(router(&settings, &foundation)?);
-    let mut greeting = Greeting::new(&settings);
-    greeting.ledger(foundation.receipts.as_ref().map(|issuing| &issuing.receipts));
+    let greeting = Greeting::new(&settings, Report::of(&settings, &foundation));
     // Well before the next one may take over what this one has left.
     let sweep_every = (settings.lease / 2).clamp(Duration::from_millis(500), Duration::from_secs(15));
     let limits = Limits { shutdown: settings.shutdown, ..Limits::default() };
@@ -218,7 +222,8 @@ fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts, provider };
     let foundation = Foundation::new(settings, opened)?;
     router(settings, &foundation).map(drop)?;
-    println!("the configuration is good: {} routes", settings.routes.len());
+    let (routes, report) = (settings.routes.len() + settings.services.routes(), Report::of(settings, &foundation));
+    print!("the configuration is good: {routes} routes\n\n{report}");
     Ok(())
 }
 

@@ -21,12 +21,14 @@ use super::{
         self, AgentSettings,
         keyed::{self, Keyed},
     },
+    catalog::{self, DiscoverySettings},
     common::journal::Location,
     config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
     listen::{self, Listen},
     receipts::{self, ReceiptSettings},
     routes::{self, Route},
+    services::{self, Services},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
 
@@ -66,6 +68,10 @@ pub(crate) struct Settings {
     pub(crate) agent: Option<AgentSettings>,
     /// Routes for customers with an API key.
     pub(crate) api: Option<Keyed>,
+    /// What is sold route by route.
+    pub(crate) services: Services,
+    /// What is told of all that.
+    pub(crate) discovery: Option<DiscoverySettings>,
     /// The file as it is written, to tell later what has changed. Empty without one.
     pub(crate) file: toml::Table,
 }
@@ -219,8 +225,12 @@ impl Settings {
         let agent = agent::checked(place, file.agent, file.models, file.well_known, body_limit, environment)?;
         let api =
             file.api.map(|table| keyed::check(place, table, agent.as_ref(), body_limit, environment)).transpose()?;
-        let own = routes::Own { admin: admin.is_some(), ledger, agent: agent.is_some() };
         let currency = file.currency.as_deref().unwrap_or("usd");
+        let services = services::check(place, file.proxy, file.services, currency, body_limit, environment)?;
+        let discovery = catalog::check(place, file.discovery);
+        let (admin_on, mounts) = (admin.is_some(), services.mounts());
+        let own =
+            routes::Own { admin: admin_on, ledger, agent: agent.is_some(), mounts, discovery: discovery.is_some() };
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
@@ -248,6 +258,8 @@ impl Settings {
             routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
             agent,
             api,
+            services,
+            discovery,
             file: written,
         })
     }

@@ -61,10 +61,6 @@ impl Node {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Self::Object(members) if members.is_empty())
-    }
-
     /// As compact JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "null".into())

@@ -11,15 +11,16 @@ use super::{
     hooks::RouteContext,
     management::NotHere,
     mounted::Mounted,
-    pattern::{Key, is_plain},
+    pattern::Key,
     router::{Endpoint, Inner, Mount, Serve},
-    service::{Client, Docs},
+    service::{Docs, Http},
 };
 use crate::{
     discovery::{self, Catalog, Payment, Terms},
     flow::Merchant,
     pricing::Pricing as _,
-    upstream::{Upstream, UpstreamService},
+    trace::TARGET,
+    upstream::{HttpUpstream, MountedAt, Upstream, UpstreamService, is_plain_path},
 };
 
 /// First segments that discovery answers.
@@ -99,7 +100,7 @@ impl ProxyBuilder {
             if mounts.iter().any(|mount| mount.id == service.id) {
                 return Err(InvalidProxy::DuplicateService(service.id));
             }
-            let (mount, listed) = mount(&merchant, service)?;
+            let (mount, listed) = mount(&merchant, service, &catalog.base_path)?;
             mounts.push(mount);
             catalog.services.push(listed);
         }
@@ -115,7 +116,7 @@ fn base_path(path: String) -> Result<String, InvalidProxy> {
     if !path.starts_with('/') || path.ends_with('/') || path.contains("//") {
         return wrong("write it with a slash at the front and none at the end: \"/api/proxy\"");
     }
-    if !is_plain(&path) || !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte)) {
+    if !is_plain_path(&path) || !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte)) {
         return wrong(
             "use letters, digits and - . _ ~ in it, no dot segments, and nothing that stands for something else",
         );
@@ -134,7 +135,11 @@ fn check_id(id: &str) -> Result<(), InvalidProxy> {
     Ok(())
 }
 
-fn mount(merchant: &Merchant, mut service: Service) -> Result<(Mount, discovery::Service), InvalidProxy> {
+fn mount(
+    merchant: &Merchant,
+    mut service: Service,
+    base_path: &str,
+) -> Result<(Mount, discovery::Service), InvalidProxy> {
     let routes = std::mem::take(&mut service.routes);
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(routes.len());
     let mut listed = discovery::Service {
@@ -145,7 +150,8 @@ fn mount(merchant: &Merchant, mut service: Service) -> Result<(Mount, discovery:
         routes: Vec::with_capacity(routes.len()),
     };
     let id: Arc<str> = service.id.as_str().into();
-    let upstream = client(&mut service)?;
+    let at = MountedAt(format!("{base_path}/{id}").into());
+    let upstream = client(&mut service, &at)?;
     for (text, route) in routes {
         let wrong = |problem| InvalidProxy::Route { service: service.id.clone(), key: text.clone(), problem };
         let key = Key::parse(&text).map_err(wrong)?;
@@ -171,7 +177,7 @@ fn mount(merchant: &Merchant, mut service: Service) -> Result<(Mount, discovery:
         };
         endpoints.push(endpoint(merchant, &service, key, text, route, mounted)?);
     }
-    Ok((Mount { id: service.id, endpoints }, listed))
+    Ok((Mount { id: service.id, at, endpoints }, listed))
 }
 
 fn endpoint(
@@ -188,6 +194,9 @@ fn endpoint(
     }
     let streams = route.pricing.is_none() || !route.bind_body;
     let declared_limit = route.body_limit.filter(|_| streams).map(|limit| limit as u64);
+    if let Some(limit) = route.body_limit.filter(|_| streams) {
+        upstream = upstream.body_limit(limit);
+    }
     let Some(pricing) = route.pricing else {
         return Ok(Endpoint { key, serve: Serve::Free(upstream), declared_limit });
     };
@@ -268,13 +277,40 @@ fn injection(service: &Service, key: &str, route: &Route) -> Result<Injection, I
     Ok(injection)
 }
 
-fn client(service: &mut Service) -> Result<Arc<dyn Upstream>, InvalidProxy> {
-    match std::mem::replace(&mut service.client, Client::None) {
-        Client::Given(upstream) => Ok(upstream),
-        Client::None => {
-            Err(InvalidProxy::Upstream { service: service.id.clone(), problem: "there is none".to_owned() })
+/// Who calls the upstream of a service.
+fn client(service: &mut Service, at: &MountedAt) -> Result<Arc<dyn Upstream>, InvalidProxy> {
+    let wrong = |field: &str, problem: &str| InvalidProxy::Upstream {
+        service: service.id.clone(),
+        problem: format!("{field}: {problem}"),
+    };
+    let Http { provider, adjust } = std::mem::take(&mut service.http);
+    if let Some(upstream) = service.upstream.take() {
+        if !adjust.is_empty() {
+            return Err(wrong(
+                "http",
+                "there is another client; set this there, and remove .http(..) and .on_upstream_error(..)",
+            ));
         }
+        return Ok(upstream);
     }
+    let mut builder = HttpUpstream::builder(service.base_url.as_str());
+    if let Some((provider, usage)) = provider {
+        builder = builder.provider(provider).usage(usage);
+    }
+    for adjust in adjust {
+        builder = adjust(builder);
+    }
+    let upstream = builder.build().map_err(|error| wrong(error.field(), error.problem()))?;
+    let sends_secrets = service.hooks.mutate.is_some() || !service.credentials.is_empty();
+    if upstream.leaks_secrets() || (sends_secrets && !upstream.is_safe_for_secrets()) {
+        tracing::warn!(
+            target: TARGET,
+            service = service.id,
+            at = %at.0,
+            "credentials go to this upstream over plain HTTP: everybody on the way can read them"
+        );
+    }
+    Ok(Arc::new(upstream))
 }
 
 fn written(key: &Key) -> String {

@@ -4,14 +4,10 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{
-        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-        UPGRADE,
-    },
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use zeroize::Zeroizing;
+
+use crate::upstream::scrub;
 
 /// A text that nobody may read in a log. Wiped from memory when it is dropped.
 #[derive(Clone)]
@@ -64,6 +60,10 @@ pub(super) struct Injection {
 pub(super) type Unusable = (String, &'static str);
 
 impl Credentials {
+    pub(super) fn is_empty(&self) -> bool {
+        self.api_key.is_none() && self.bearer.is_none() && self.headers.is_none()
+    }
+
     /// What a route sends: its own words before those of the service. A map of headers takes the place of the whole
     /// map of the service.
     pub(super) fn injection(&self, route: &Self, key_in: Option<&ApiKeyIn>) -> Result<Injection, Unusable> {
@@ -136,12 +136,10 @@ impl Injection {
 
 /// A header that a merchant may set, and that belongs neither to a connection nor to the body.
 pub(super) fn header_name(name: &str) -> Result<HeaderName, Unusable> {
-    const NOT_OURS: [HeaderName; 9] =
-        [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
     let wrong = |problem| (name.escape_debug().to_string(), problem);
     let header: HeaderName = name.parse().map_err(|_| wrong("this is not the name of a header"))?;
-    if NOT_OURS.contains(&header) {
-        return Err(wrong("the connection or the body decides about this header; remove it"));
+    if scrub::is_ours_to_set(&header) {
+        return Err(wrong("this header belongs to the connection, the body or the payment; remove it"));
     }
     Ok(header)
 }

@@ -16,11 +16,13 @@ use std::fmt::Write as _;
 use http::HeaderName;
 
 use super::{Service, credentials::ApiKeyIn};
+use crate::{receipt::Provider, upstream::Usage};
 
 /// OpenAI at `/openai/`: the key goes into `Authorization: Bearer`.
 pub fn openai(api_key: impl Into<String>) -> Service {
     Service::new("openai", "https://api.openai.com")
         .api_key(api_key, ApiKeyIn::Bearer)
+        .provider(Provider::OpenAi, Usage::OpenAi)
         .remove_header("openai-organization")
         .remove_header("openai-project")
         .title("OpenAI")
@@ -35,6 +37,7 @@ pub fn openai(api_key: impl Into<String>) -> Service {
 pub fn anthropic(api_key: impl Into<String>) -> Service {
     Service::new("anthropic", "https://api.anthropic.com")
         .api_key(api_key, ApiKeyIn::Header(HeaderName::from_static("x-api-key")))
+        .provider(Provider::Anthropic, Usage::Anthropic)
         .title("Anthropic")
         .description("Claude language models for messages and completions.")
 }

@@ -24,14 +24,14 @@ use super::{
     ProxyBuilder,
     management::{self, Terms},
     mounted::Matched,
-    pattern::{Key, Params, is_plain},
+    pattern::{Key, Params},
 };
 use crate::{
     discovery::Catalog,
     flow::Merchant,
     layer::Payment,
     protocol::{Problem, ProblemType},
-    upstream::{Body, BoxError, UpstreamService},
+    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path},
 };
 
 pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -54,6 +54,8 @@ pub(super) struct Inner {
 /// A service at its place.
 pub(super) struct Mount {
     pub(super) id: String,
+    /// Where clients see it.
+    pub(super) at: MountedAt,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -97,7 +99,7 @@ impl Proxy {
 
     fn route(&self, request: Request<Body>) -> Boxed {
         let (mut head, body) = request.into_parts();
-        if !is_plain(head.uri.path()) {
+        if !is_plain_path(head.uri.path()) {
             const DETAIL: &str =
                 "The path has dot segments, backslashes, control characters or broken percent-encoding.";
             return answer(problem(ProblemType::BadRequest, StatusCode::BAD_REQUEST, DETAIL));
@@ -112,6 +114,7 @@ impl Proxy {
             }
             Verdict::Serve(endpoint, params) => {
                 let Some(target) = target(&head, rest) else { return answer(not_found()) };
+                head.extensions.insert(mount.at.clone());
                 head.extensions.insert(Matched { target, params: Arc::new(params) });
                 endpoint.serve(head, body)
             }

@@ -9,7 +9,10 @@ use super::{
     credentials::{ApiKeyIn, Credentials, Secret},
     hooks::Hooks,
 };
-use crate::upstream::{Body, BoxError, Upstream};
+use crate::{
+    receipt::Provider,
+    upstream::{Body, BoxError, Failure, HttpUpstreamBuilder, Retry, Upstream, Usage},
+};
 
 /// An API that is mounted at `/{id}/`.
 ///
@@ -48,7 +51,9 @@ pub struct Service {
     /// Headers that only the merchant may send.
     pub(super) strip: Vec<String>,
     pub(super) hooks: Hooks,
-    pub(super) client: Client,
+    /// Another client than our own.
+    pub(super) upstream: Option<Arc<dyn Upstream>>,
+    pub(super) http: Http,
     pub(super) timeout: Option<Duration>,
     pub(super) routes: Vec<(String, Route)>,
 }
@@ -56,10 +61,11 @@ pub struct Service {
 /// Where the documentation for language models is: of the service, or of one of its routes.
 pub(super) struct Docs(Box<dyn Fn(Option<&str>) -> Option<String> + Send>);
 
-/// Who calls the upstream.
-pub(super) enum Client {
-    Given(Arc<dyn Upstream>),
-    None,
+/// What is different about our own client.
+#[derive(Default)]
+pub(super) struct Http {
+    pub(super) provider: Option<(Provider, Usage)>,
+    pub(super) adjust: Vec<Box<dyn FnOnce(HttpUpstreamBuilder) -> HttpUpstreamBuilder + Send>>,
 }
 
 impl Service {
@@ -75,10 +81,17 @@ impl Service {
             credentials: Credentials::default(),
             strip: Vec::new(),
             hooks: Hooks::default(),
-            client: Client::None,
+            upstream: None,
+            http: Http::default(),
             timeout: None,
             routes: Vec::new(),
         }
+    }
+
+    /// Another id than that of a preset: for two accounts of one provider, or for an API that speaks like it.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
     }
 
     /// Another base URL than that of a preset.
@@ -114,6 +127,12 @@ impl Service {
     pub(super) fn api_key(mut self, key: impl Into<String>, key_in: ApiKeyIn) -> Self {
         self.credentials.api_key = Some(Secret::new(key));
         self.key_in = Some(key_in);
+        self
+    }
+
+    /// What receipts say about the calls of a preset.
+    pub(super) fn provider(mut self, provider: Provider, usage: Usage) -> Self {
+        self.http.provider = Some((provider, usage));
         self
     }
 
@@ -203,8 +222,27 @@ impl Service {
 
     /// Another client than our own: it gets every request of this service, and the base URL is not looked at.
     pub fn upstream(mut self, upstream: impl Upstream) -> Self {
-        self.client = Client::Given(Arc::new(upstream));
+        self.upstream = Some(Arc::new(upstream));
         self
+    }
+
+    /// Changes our own client: its time limits, the size of its pool, what it reads for receipts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_mpp::proxy::Service;
+    /// let service = Service::new("slow", "https://slow.example.com")
+    ///     .http(|client| client.first_byte_timeout(Duration::from_secs(600)));
+    /// ```
+    pub fn http(mut self, adjust: impl FnOnce(HttpUpstreamBuilder) -> HttpUpstreamBuilder + Send + 'static) -> Self {
+        self.http.adjust.push(Box::new(adjust));
+        self
+    }
+
+    /// Asks what to do about a failure of the upstream: whether it is asked again, for which nothing is charged, or what
+    /// is answered. Without it nothing is tried twice. See [`HttpUpstreamBuilder::on_error`].
+    pub fn on_upstream_error(self, hook: impl Fn(&Failure<'_>) -> Retry + Send + Sync + 'static) -> Self {
+        self.http(|client| client.on_error(hook))
     }
 
     /// How long a call may take in all, the body of its answer included. No limit by default, apart from those of the

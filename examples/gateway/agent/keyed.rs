@@ -8,12 +8,13 @@ use axum::{
     extract::Request,
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{on, on_service},
+    routing::on_service,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
+use tower_mpp::upstream::UpstreamService;
 
 use super::{
     super::{
@@ -22,7 +23,6 @@ use super::{
         problem::Problem,
         routes,
         settings::{Place, Settings},
-        upstream::Upstream,
     },
     AgentSettings,
 };
@@ -117,16 +117,13 @@ pub(in super::super) fn router(
     keyed: &Keyed,
     settings: &Settings,
     foundation: &Foundation,
-    upstream: &Arc<Upstream>,
+    upstream: &UpstreamService,
 ) -> Result<Router, ConfigError> {
     let mut router = Router::new();
     for route in &keyed.routes {
         let (limit, filter) = (route.body_limit, app::filter(&route.methods));
         let served = match route.to {
-            To::Upstream => {
-                let upstream = Arc::clone(upstream);
-                on(filter, move |request: Request| async move { upstream.answer(request, limit).await })
-            }
+            To::Upstream => on_service(filter, upstream.clone().body_limit(limit)),
             To::Provider => match &settings.agent {
                 Some(agent) => on_service(filter, super::sold(agent, foundation, limit)?),
                 // It was looked for when the settings were read.

@@ -39,9 +39,8 @@ use tower_mpp::{
 };
 
 pub(super) use self::settings::checked;
-use self::{config::State, messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
 pub(crate) use self::{
-    config::{DEMO, Table},
+    config::{DEMO, State, Table},
     listed::service,
     provider::Provider,
     settings::AgentSettings,
@@ -49,7 +48,7 @@ pub(crate) use self::{
 use self::{messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
 use super::{app::Foundation, config::ConfigError, settings::Settings};
 
-const MESSAGES: &str = "/v1/agent/messages";
+pub(crate) const MESSAGES: &str = "/v1/agent/messages";
 const QUOTE: &str = "/v1/agent/quote";
 const CATALOG: &str = "/v1/catalog";
 const CAPABILITIES: &str = "/v1/capabilities";
