@@ -1,6 +1,6 @@
 //! From the settings to a router. What is opened once stands apart: a router can be replaced around it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{
     admin::{self, Operated, Token},
+    agent::{self, Provider, health::Started},
     common::journal::Journal,
     config::ConfigError,
     paths, pricing,
@@ -38,6 +39,8 @@ pub(crate) struct Opened {
     /// The operator's token.
     pub(crate) admin: Option<Zeroizing<String>>,
     pub(crate) receipts: Option<Issuing>,
+    /// Who answers what agents pay for.
+    pub(crate) provider: Option<Provider>,
 }
 
 /// What outlives every configuration: the merchant with its keys, rails and journal, the receipts, the operator.
@@ -47,6 +50,8 @@ pub(crate) struct Foundation {
     pub(crate) merchant: Merchant,
     pub(crate) payments: Arc<dyn NonceStore>,
     pub(crate) receipts: Option<Issuing>,
+    pub(crate) provider: Option<Provider>,
+    started: Started,
     operator: Option<Token>,
     /// What kind of journal it is.
     store: &'static str,
@@ -55,7 +60,7 @@ pub(crate) struct Foundation {
 impl Foundation {
     /// Builds the merchant. What is taken of the settings here is cold: see `reload.rs`.
     pub(crate) fn new(settings: &Settings, opened: Opened) -> Result<Self, tower_mpp::ConfigError> {
-        let Opened { keys, journal, admin, receipts } = opened;
+        let Opened { keys, journal, admin, receipts, provider } = opened;
         let test_mode = settings.sandbox || settings.stripe.as_ref().is_some_and(|stripe| stripe.is_test());
         let mut builder = Merchant::builder(settings.realm.as_str(), keys)
             .test_mode(test_mode)
@@ -83,6 +88,8 @@ impl Foundation {
             merchant: builder.build()?,
             payments: journal.payments,
             receipts,
+            provider,
+            started: Started::now(),
             operator: admin.as_deref().map(|token| Token::new(token)),
             store: settings.journal.kind(),
         })
@@ -91,7 +98,7 @@ impl Foundation {
 
 /// Builds the gateway of a configuration. Whatever can be wrong in it is found here.
 pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Router, ConfigError> {
-    let Foundation { merchant, payments, receipts, operator, store } = foundation;
+    let Foundation { merchant, payments, receipts, provider, started, operator, store } = foundation;
     let upstream = upstream::service(settings.upstream.clone());
     let mut router = Router::new();
     if let Some(token) = *operator {
@@ -99,7 +106,7 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
         // As one service, so that no pattern of the configuration gets what it does not know.
         router = router.nest_service(routes::ADMIN, admin::router(operated, token));
     }
-    let mut router = router.route(routes::HEALTH, get(|| async { axum::Json(serde_json::json!({"ok": true})) }));
+    let mut router = router.route(routes::HEALTH, health(*started, provider.clone()));
     let header = receipts.as_ref().map(|issuing| issuing.header);
     if let Some(Issuing { receipts, title, .. }) = receipts {
         // The operator owns every receipt.
@@ -110,6 +117,12 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
         for path in settings.receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default() {
             router = router.route_service(&path, ledger.clone());
         }
+    }
+    if let Some(agent) = &settings.agent {
+        router = router.merge(agent::router(agent, settings, foundation)?);
+    }
+    if let Some(keyed) = &settings.api {
+        router = router.merge(agent::keyed::router(keyed, settings, foundation, &upstream)?);
     }
     for route in &settings.routes {
         router = router.route(&route.path, serve(merchant, route, header, upstream.clone())?);
@@ -140,7 +153,7 @@ fn serve(
     let limit = route.body_limit;
     let upstream = upstream.body_limit(limit);
     let priced_as_json = matches!(route.pricing, Pricing::ByModel(_));
-    let handler = on(filter(route), move |mut request: Request| {
+    let handler = on(filter(&route.methods), move |mut request: Request| {
         let upstream = upstream.clone();
         if priced_as_json {
             pricing::declare_json(request.headers_mut());
@@ -159,8 +172,8 @@ fn serve(
     Ok(priced.route_layer(middleware::from_fn(move |request, next| refuse_large(limit, request, next))))
 }
 
-fn filter(route: &Route) -> MethodFilter {
-    let known = route.methods.iter().filter_map(|name| {
+pub(super) fn filter(methods: &BTreeSet<String>) -> MethodFilter {
+    let known = methods.iter().filter_map(|name| {
         let method = name.parse::<Method>().ok()?;
         MethodFilter::try_from(method).ok()
     });
@@ -190,7 +203,14 @@ fn charge(merchant: &Merchant, route: &Route) -> Result<Option<PaymentLayer>, Co
     }))
 }
 
-async fn refuse_large(limit: usize, request: Request, next: Next) -> Response {
+fn health(started: Started, provider: Option<Provider>) -> MethodRouter {
+    get(move || {
+        let answer = started.health(provider.as_ref());
+        async move { answer }
+    })
+}
+
+pub(super) async fn refuse_large(limit: usize, request: Request, next: Next) -> Response {
     if upstream::too_large(&request, limit) {
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large.").into_response();
     }

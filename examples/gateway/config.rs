@@ -8,7 +8,9 @@ use std::{
 };
 
 use serde::Deserialize;
-use tower_mpp::{protocol::Visibility, receipt::PayloadCapture};
+use tower_mpp::{discovery::well_known, protocol::Visibility, receipt::PayloadCapture};
+
+use super::agent;
 
 /// What the command line says. It wins over the environment, which wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,11 @@ pub(crate) struct File {
     pub(super) refunds: Option<Refunds>,
     pub(super) admin: Option<Admin>,
     pub(super) receipts: Option<Receipts>,
+    pub(super) agent: Option<agent::Table>,
+    #[serde(default)]
+    pub(super) models: Vec<well_known::ModelCard>,
+    pub(super) well_known: Option<well_known::Config>,
+    pub(super) api: Option<agent::keyed::Table>,
     pub(super) upstream: Option<Upstream>,
     #[serde(default)]
     pub(super) rails: Rails,
@@ -198,6 +205,7 @@ impl fmt::Debug for Injected {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rails {
     pub(super) sandbox: Option<bool>,
+    pub(super) test_mode: Option<bool>,
     pub(super) stripe: Option<Stripe>,
 }
 
@@ -206,6 +214,7 @@ pub(super) struct Rails {
 pub(super) struct Stripe {
     pub(super) secret_key_env: Option<String>,
     pub(super) network_id: Option<String>,
+    pub(super) recipient: Option<String>,
     pub(super) base_url: Option<String>,
 }
 
@@ -238,7 +247,6 @@ impl File {
     pub(super) fn demo() -> Self {
         let prices = [("demo-fast", "0.50"), ("demo-deep", "1.50")];
         Self {
-            rails: Rails { sandbox: None, stripe: None },
             // The ledger has something to show.
             receipts: Some(Receipts { visibility: Some(Visibility::PublicMinimal), ..Receipts::default() }),
             routes: vec![
@@ -251,7 +259,7 @@ impl File {
                 },
                 Route { path: "/v1/models".into(), methods: Some(vec!["GET".into()]), free: true, ..Route::default() },
             ],
-            ..Self::default()
+            ..toml::from_str(agent::DEMO).unwrap_or_default()
         }
     }
 

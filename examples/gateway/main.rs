@@ -32,6 +32,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 mod admin;
+pub(crate) mod agent;
 mod app;
 #[path = "../common/mod.rs"]
 pub(crate) mod common;
@@ -173,7 +174,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         None => None,
     };
-    let foundation = Arc::new(Foundation::new(&settings, Opened { keys, journal, admin, receipts })?);
+    let provider = match &settings.agent {
+        Some(agent) => agent.open().await?,
+        None => None,
+    };
+    let foundation = Arc::new(Foundation::new(&settings, Opened { keys, journal, admin, receipts, provider })?);
     let app = Live::new(router(&settings, &foundation)?);
     let greeting = Greeting::new(&settings, Report::of(&settings, &foundation));
     // Well before the next one may take over what this one has left.
@@ -210,7 +215,8 @@ fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
         (Some(receipts), Some(ledger)) => Some(receipts.look(Arc::clone(ledger), &settings.listen)?),
         _ => None,
     };
-    let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts };
+    let provider = settings.agent.as_ref().map(|agent| agent.look()).transpose()?.flatten();
+    let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts, provider };
     let foundation = Foundation::new(settings, opened)?;
     router(settings, &foundation).map(drop)?;
     let (routes, report) = (settings.routes.len(), Report::of(settings, &foundation));

@@ -27,7 +27,11 @@ use super::{
 
 /// The tables and fields of the file that may change while the gateway runs. All others are taken at the start, by
 /// the merchant, the journal or the listener.
-const HOT: [&str; 5] = ["body_limit", "cors_origins", "currency", "routes", "upstream"];
+const HOT: [&str; 9] =
+    ["agent", "api", "body_limit", "cors_origins", "currency", "models", "routes", "upstream", "well_known"];
+
+/// But for this one, whose credentials are looked for at the start.
+const COLD: &str = "agent.provider";
 
 /// So many names of fields are enough for a line of the log.
 const NAMED: usize = 40;
@@ -125,7 +129,9 @@ impl Reload {
     /// Reads and checks, and changes nothing.
     pub(crate) fn read(&self, environment: Environment<'_>) -> Result<(Settings, Router), Refused> {
         let settings = Settings::load(Some(&self.path), &self.command_line, environment).map_err(Refused::Invalid)?;
-        let is_hot = |field: &String| HOT.contains(&field.split(['.', '[']).next().unwrap_or_default());
+        let is_hot = |field: &String| {
+            HOT.contains(&field.split(['.', '[']).next().unwrap_or_default()) && !field.starts_with(COLD)
+        };
         let changed = changes(&self.settings.file, &settings.file);
         let cold = changed.into_iter().filter(|field| !is_hot(field) && !self.settings.agrees_in(field, &settings));
         let cold: Vec<_> = cold.collect();

@@ -6,6 +6,7 @@ use http::Method;
 use tower_mpp::Price;
 
 use super::{
+    agent::{self, keyed::Keyed},
     config::{self, ConfigError},
     settings::Place,
 };
@@ -33,6 +34,8 @@ pub(super) struct Own {
     pub(super) admin: bool,
     /// The patterns of the ledger.
     pub(super) ledger: Vec<String>,
+    /// The surface for agents is on, or kept free.
+    pub(super) agent: bool,
 }
 
 /// One entry of `[[routes]]`.
@@ -67,11 +70,16 @@ pub(super) fn check(
     currency: &str,
     body_limit: usize,
     own: Own,
+    keyed: Option<&Keyed>,
 ) -> Result<Vec<Route>, ConfigError> {
-    if routes.is_empty() {
+    if routes.is_empty() && !own.agent && keyed.is_none() {
         return Err(place.error("routes", "there is none; add at least one [[routes]] table"));
     }
     let mut patterns = Patterns::new(own);
+    for (index, route) in keyed.into_iter().flat_map(|keyed| &keyed.routes).enumerate() {
+        let added = patterns.add(&route.path, &route.methods);
+        added.map_err(|problem| place.error(&format!("api.routes[{index}].path"), problem))?;
+    }
     let checked = routes.into_iter().enumerate().map(|(index, route)| {
         let at = |field: &str| format!("routes[{index}].{field}");
         let wrong = |field: &str, problem: &dyn std::fmt::Display| place.error(&at(field), problem);
@@ -113,7 +121,7 @@ pub(super) fn check(
     checked.collect()
 }
 
-fn methods(given: Option<Vec<String>>) -> Result<BTreeSet<String>, String> {
+pub(super) fn methods(given: Option<Vec<String>>) -> Result<BTreeSet<String>, String> {
     let Some(given) = given else {
         return Ok(METHODS.iter().filter(|method| **method != Method::HEAD).map(Method::to_string).collect());
     };
@@ -147,7 +155,8 @@ struct Patterns {
 impl Patterns {
     fn new(own: Own) -> Self {
         let mut router = matchit::Router::new();
-        for path in own.ledger.iter().map(String::as_str).chain([HEALTH]) {
+        let agent = own.agent.then_some(agent::PATHS).into_iter().flatten();
+        for path in own.ledger.iter().map(String::as_str).chain(agent).chain([HEALTH]) {
             let _ = router.insert(path, ());
         }
         Self { router, served: BTreeSet::new(), own }
@@ -163,6 +172,9 @@ impl Patterns {
         }
         if self.own.ledger.iter().any(|own| own == path) {
             return Err(format!("{path} is the gateway's own; choose another path, or remove [receipts]"));
+        }
+        if self.own.agent && agent::PATHS.contains(&path) {
+            return Err(format!("{path} is the gateway's own; choose another path, or remove [agent]"));
         }
         let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
         let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));

@@ -17,6 +17,10 @@ use tower_mpp::{
 use zeroize::Zeroizing;
 
 use super::{
+    agent::{
+        self, AgentSettings,
+        keyed::{self, Keyed},
+    },
     common::journal::Location,
     config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
@@ -58,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
+    /// The surface for agents.
+    pub(crate) agent: Option<AgentSettings>,
+    /// Routes for customers with an API key.
+    pub(crate) api: Option<Keyed>,
     /// The file as it is written, to tell later what has changed. Empty without one.
     pub(crate) file: toml::Table,
 }
@@ -197,16 +205,21 @@ impl Settings {
             return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
         }
 
+        let test_mode = sandbox || !live;
+        if let Some(said) = file.rails.test_mode.filter(|said| *said != test_mode) {
+            return Err(place.error("rails.test_mode", disagrees(said, sandbox)));
+        }
+
         let receipts = match file.receipts {
-            Some(table) => {
-                let test_mode = sandbox || !live;
-                Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?)
-            }
+            Some(table) => Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?),
             None => None,
         };
         let ledger = receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
-        let own = routes::Own { admin: admin.is_some(), ledger };
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
+        let agent = agent::checked(place, file.agent, file.models, file.well_known, body_limit, environment)?;
+        let api =
+            file.api.map(|table| keyed::check(place, table, agent.as_ref(), body_limit, environment)).transpose()?;
+        let own = routes::Own { admin: admin.is_some(), ledger, agent: agent.is_some() };
         let currency = file.currency.as_deref().unwrap_or("usd");
         Ok(Self {
             listen,
@@ -232,9 +245,20 @@ impl Settings {
             sandbox,
             stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
-            routes: routes::check(place, file.routes, currency, body_limit, own)?,
+            routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
+            agent,
+            api,
             file: written,
         })
+    }
+}
+
+/// Why the keys are not those of the mode that the file names.
+fn disagrees(test_mode: bool, sandbox: bool) -> &'static str {
+    match (test_mode, sandbox) {
+        (true, _) => "it is true, but the Stripe key is a live one (sk_live_...): give a test key, or write false",
+        (false, true) => "it is false, but rails.sandbox takes play money: switch that off, or write true",
+        (false, false) => "it is false, but the Stripe key is a test key (sk_test_...): give a live key, or write true",
     }
 }
 
@@ -350,6 +374,9 @@ fn stripe(
     let mut builder = stripe::Stripe::builder(key, network);
     if let Some(url) = table.base_url {
         builder = builder.base_url(url);
+    }
+    if let Some(account) = table.recipient {
+        builder = builder.recipient(account);
     }
     builder.build().map(Some).map_err(|error| {
         ConfigError::new(format_args!("{} (with {variable}, {NETWORK})", place.of("rails.stripe")), error)

@@ -53,7 +53,13 @@ pub async fn gateway(upstream: SocketAddr, routes: &str) -> Server {
 
 /// A key and a journal in memory, and no operator.
 pub fn opened() -> Opened {
-    Opened { keys: KeyRing::new(support::KEY).unwrap(), journal: Journal::in_memory(1000), admin: None, receipts: None }
+    Opened {
+        keys: KeyRing::new(support::KEY).unwrap(),
+        journal: Journal::in_memory(1000),
+        admin: None,
+        receipts: None,
+        provider: None,
+    }
 }
 
 pub async fn gateway_with(upstream: &str, routes: &str) -> Server {

@@ -151,9 +151,12 @@ impl PaymentMethod for Stripe {
             );
             return None;
         }
-        let offer = OfferRequest::new(amount, price.currency().clone())
+        let mut offer = OfferRequest::new(amount, price.currency().clone())
             .method_detail("networkId", self.settings.network_id.as_str())
             .method_detail("paymentMethodTypes", self.settings.payment_method_types.as_slice());
+        if let Some(recipient) = &self.settings.recipient {
+            offer = offer.recipient(recipient.as_str());
+        }
         if self.settings.metadata.is_empty() {
             return Some(offer);
         }
