@@ -67,7 +67,6 @@ price_by_model = {{ claude-small = "0.50", claude-large = "1.50" }}
     )
 }
 
-#[allow(dead_code, reason = "it is not mounted yet")]
 /// The route of agents, before models of Bedrock.
 fn agents(cloud: &ThirdParty) -> String {
     format!(
@@ -114,7 +113,6 @@ impl Shop {
         Self::sells(&routes, provider, None).await
     }
 
-    #[allow(dead_code, reason = "the route of agents is not mounted yet")]
     /// Sells calls of models of Amazon Bedrock to agents.
     pub async fn of_bedrock() -> Self {
         let provider = ThirdParty::aimock(&fixtures(), &[]).await;
@@ -201,7 +199,6 @@ pub fn assert_receipt(played: &Value, call: usize) {
     assert_eq!(receipt["client_request_hash"], format!("sha256-{body}"), "{receipt:#}");
 }
 
-#[allow(dead_code, reason = "of models of Bedrock")]
 /// Asserts what a signed receipt says of the provider: as many tokens as the SDK was told.
 pub fn assert_provider(played: &Value, call: usize, provider: &str, model: &str, tokens: [u64; 2]) {
     let receipt = &played["receipts"][call];
