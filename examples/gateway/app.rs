@@ -22,12 +22,14 @@ use zeroize::Zeroizing;
 use super::{
     admin::{self, Operated, Token},
     agent::{self, Provider, health::Started},
+    catalog,
     common::journal::Journal,
     config::ConfigError,
     paths, pricing,
     problem::Problem,
     receipts::{Issuing, ReceiptSettings},
     routes::{self, Pricing, Route},
+    services,
     settings::Settings,
     upstream,
 };
@@ -127,8 +129,14 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
     for route in &settings.routes {
         router = router.route(&route.path, serve(merchant, route, header, upstream.clone())?);
     }
+    let proxy = services::proxy(&settings.services, foundation)?;
+    let documents = catalog::documents(settings, foundation, proxy.as_ref())?;
+    let router = match proxy {
+        Some(proxy) => router.fallback_service(proxy),
+        None => router.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") }),
+    };
     let mut router = router
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") })
+        .layer(middleware::from_fn(move |request, next| catalog::answer(documents.clone(), request, next)))
         .layer(middleware::from_fn(paths::refuse_ambiguous));
     if let Some(origins) = &settings.cors {
         // Answers preflights, so outside of everything else.

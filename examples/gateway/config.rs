@@ -12,6 +12,8 @@ use tower_mpp::{discovery::well_known, protocol::Visibility, receipt::PayloadCap
 
 use super::agent;
 
+use super::{catalog, services};
+
 /// What the command line says. It wins over the environment, which wins over the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommandLine {
@@ -71,6 +73,10 @@ pub(crate) struct File {
     pub(super) rails: Rails,
     #[serde(default)]
     pub(super) routes: Vec<Route>,
+    pub(super) proxy: Option<services::config::Proxy>,
+    #[serde(default)]
+    pub(super) services: Vec<services::config::Service>,
+    pub(super) discovery: Option<catalog::Table>,
 }
 
 /// How requests are known to have come over HTTPS.
@@ -177,10 +183,14 @@ pub(super) struct Upstream {
 
 /// The value of an injected header.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "give a text, or { env = \"NAME\" } and optionally prefix = \"Bearer \"")]
+#[serde(
+    untagged,
+    expecting = "give a text, or { env = \"NAME\" } or { file = \"PATH\" }, and optionally prefix = \"Bearer \""
+)]
 pub(super) enum Injected {
     Text(String),
     Env(FromEnv),
+    File(FromFile),
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,12 +201,21 @@ pub(super) struct FromEnv {
     pub(super) prefix: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromFile {
+    pub(super) file: PathBuf,
+    #[serde(default)]
+    pub(super) prefix: String,
+}
+
 /// Somebody may have put a secret into the file after all.
 impl fmt::Debug for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(_) => f.write_str("Text(..)"),
             Self::Env(from) => from.fmt(f),
+            Self::File(from) => from.fmt(f),
         }
     }
 }

@@ -34,6 +34,7 @@ use tracing_subscriber::EnvFilter;
 mod admin;
 pub(crate) mod agent;
 mod app;
+mod catalog;
 #[path = "../common/mod.rs"]
 pub(crate) mod common;
 mod config;
@@ -50,6 +51,8 @@ mod receipts;
 pub(crate) mod reload;
 mod report;
 mod routes;
+mod secrets;
+mod services;
 mod settings;
 mod upstream;
 
@@ -219,7 +222,7 @@ fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts, provider };
     let foundation = Foundation::new(settings, opened)?;
     router(settings, &foundation).map(drop)?;
-    let (routes, report) = (settings.routes.len(), Report::of(settings, &foundation));
+    let (routes, report) = (settings.routes.len() + settings.services.routes(), Report::of(settings, &foundation));
     print!("the configuration is good: {routes} routes\n\n{report}");
     Ok(())
 }

@@ -27,8 +27,20 @@ use super::{
 
 /// The tables and fields of the file that may change while the gateway runs. All others are taken at the start, by
 /// the merchant, the journal or the listener.
-const HOT: [&str; 9] =
-    ["agent", "api", "body_limit", "cors_origins", "currency", "models", "routes", "upstream", "well_known"];
+const HOT: [&str; 12] = [
+    "agent",
+    "api",
+    "body_limit",
+    "cors_origins",
+    "currency",
+    "discovery",
+    "models",
+    "proxy",
+    "routes",
+    "services",
+    "upstream",
+    "well_known",
+];
 
 /// But for this one, whose credentials are looked for at the start.
 const COLD: &str = "agent.provider";

@@ -8,6 +8,7 @@ use super::{
     app::Foundation,
     common::journal::Location,
     routes::{ADMIN, Pricing},
+    services::ServiceSettings,
     settings::Settings,
     upstream::settings::UpstreamSettings,
 };
@@ -53,6 +54,8 @@ impl Report {
     pub(crate) fn of(settings: &Settings, foundation: &Foundation) -> Self {
         let mut lines = vec![stripe(settings), sandbox(settings), journal(settings)];
         lines.push(routes(settings));
+        lines.extend(services(settings));
+        lines.push(discovery(settings));
         lines.push(receipts(settings, foundation));
         lines.push(refunds(settings));
         lines.push(match settings.admin {
@@ -124,6 +127,28 @@ fn routes(settings: &Settings) -> Line {
     };
     let state = if paid == 0 { State::Live } else { State::of_money(settings) };
     Line::new(PART, state, format!("{paid} paid and {free} free, to {to}."))
+}
+
+fn services(settings: &Settings) -> Vec<Line> {
+    if settings.services.list.is_empty() {
+        return vec![Line::new("services", State::Disabled, "There are no [[services]].")];
+    }
+    let mounts = settings.services.mounts();
+    let line = |(service, mount): (&ServiceSettings, String)| {
+        let (paid, free) = service.counts();
+        let state = if paid == 0 { State::Live } else { State::of_money(settings) };
+        let why = format!("{paid} paid and {free} free at {mount}/, to {}.", service.upstream());
+        Line::new(format!("services.{}", service.id), state, why)
+    };
+    settings.services.list.iter().zip(mounts).map(line).collect()
+}
+
+fn discovery(settings: &Settings) -> Line {
+    const PART: &str = "discovery";
+    match settings.discovery {
+        Some(_) => Line::new(PART, State::Live, "What is sold is told at /llms.txt, /discover and /openapi.json."),
+        None => Line::new(PART, State::Disabled, "It is switched off by enabled = false in [discovery]."),
+    }
 }
 
 fn receipts(settings: &Settings, foundation: &Foundation) -> Line {

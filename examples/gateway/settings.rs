@@ -21,12 +21,14 @@ use super::{
         self, AgentSettings,
         keyed::{self, Keyed},
     },
+    catalog::{self, DiscoverySettings},
     common::journal::Location,
     config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
     listen::{self, Listen},
     receipts::{self, ReceiptSettings},
     routes::{self, Route},
+    services::{self, Services},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
 
@@ -62,6 +64,10 @@ pub(crate) struct Settings {
     pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
+    /// What is sold route by route.
+    pub(crate) services: Services,
+    /// What is told of all that.
+    pub(crate) discovery: Option<DiscoverySettings>,
     /// The surface for agents.
     pub(crate) agent: Option<AgentSettings>,
     /// Routes for customers with an API key.
@@ -219,8 +225,16 @@ impl Settings {
         let agent = agent::checked(place, file.agent, file.models, file.well_known, body_limit, environment)?;
         let api =
             file.api.map(|table| keyed::check(place, table, agent.as_ref(), body_limit, environment)).transpose()?;
-        let own = routes::Own { admin: admin.is_some(), ledger, agent: agent.is_some() };
         let currency = file.currency.as_deref().unwrap_or("usd");
+        let services = services::check(place, file.proxy, file.services, currency, body_limit, environment)?;
+        let discovery = catalog::check(place, file.discovery);
+        let own = routes::Own {
+            admin: admin.is_some(),
+            ledger,
+            mounts: services.mounts(),
+            discovery: discovery.is_some(),
+            agent: agent.is_some(),
+        };
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
@@ -246,6 +260,8 @@ impl Settings {
             stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
             routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
+            services,
+            discovery,
             agent,
             api,
             file: written,

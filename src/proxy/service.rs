@@ -88,6 +88,12 @@ impl Service {
         }
     }
 
+    /// Another id than that of a preset: for two accounts of one provider, or for an API that speaks like it.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        self
+    }
+
     /// Another base URL than that of a preset.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();

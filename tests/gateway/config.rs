@@ -33,6 +33,18 @@ fn misspelt_fields_are_refused_by_name() {
     assert!(nested.starts_with("gateway.toml, line 3 (x): give a text, or { env = \"NAME\" }"), "{nested}");
 }
 
+/// A commented file with everything that is commented out, but for what begins with one of `others`.
+pub fn uncommented(file: &str, others: &[&str]) -> String {
+    let is_field =
+        |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
+    let field = |line| match str::strip_prefix(line, "# ") {
+        Some(field) if others.iter().any(|name| field.starts_with(name)) => line,
+        Some(field) if is_field(field) => field,
+        _ => line,
+    };
+    file.lines().map(field).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn every_field_of_the_commented_file_is_known() {
     let file = fs::read_to_string("examples/gateway/gateway.toml").unwrap();
@@ -50,16 +62,7 @@ fn every_field_of_the_commented_file_is_known() {
         "ledger_env = ",
     ];
     settings(&file).map(drop).unwrap();
-    let is_field =
-        |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
-    let all: Vec<_> = file
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(field) if ALTERNATIVES.iter().any(|name| field.starts_with(name)) => line,
-            Some(field) if is_field(field) => field,
-            _ => line,
-        })
-        .collect();
+    let all = uncommented(&file, &ALTERNATIVES);
     let environment = [
         ("STRIPE_SECRET_KEY", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"),
         ("STRIPE_NETWORK_ID", "profile_test_1MqDcVKA5fEO2tZv"),
@@ -67,7 +70,7 @@ fn every_field_of_the_commented_file_is_known() {
         ("OPENAI_API_KEY", "b"),
         ("MY_ADMIN_TOKEN", ADMIN_TOKEN),
     ];
-    let settings = settings_with(&all.join("\n"), &environment).unwrap();
+    let settings = settings_with(&all, &environment).unwrap();
     app(&settings, opened()).map(drop).unwrap();
 }
 

@@ -22,5 +22,6 @@ mod receipts;
 mod refunds;
 mod reload;
 mod restart;
+mod services;
 mod shutdown;
 mod startup;

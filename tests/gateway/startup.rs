@@ -76,7 +76,7 @@ async fn nothing_is_live_where_only_test_money_is_taken() {
             ("rails.stripe", "test mode", "a test key: no money moves"),
             ("rails.sandbox", "disabled", "rails.sandbox is not true"),
             ("payments", "test mode", "in memory: a restart forgets"),
-            ("routes", "test mode", "1 paid and 1 free, to http://127.0.0.1:9/base."),
+            ("routes", "test mode", "1 paid and 1 free, to 127.0.0.1:9."),
             ("receipts", "disabled", "There is no [receipts]."),
             ("refunds", "test mode", "by refund_if_provider_timeout_before_first_token."),
             ("admin", "live", "under /admin"),
