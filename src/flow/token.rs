@@ -98,7 +98,7 @@ pub(super) fn rebuild(
     let mut opaque_buffer = [0; MAX_OPAQUE];
     let opaque = opaque(&seed.0, requested.scope, &mut opaque_buffer).ok_or_else(invalid)?;
     let mut digest_buffer = [0; ContentDigest::TEXT_LEN];
-    let digest = requested.digest.map(|digest| &*digest.encode(&mut digest_buffer));
+    let digest = requested.digest.map(|digest| digest.encode(&mut digest_buffer));
 
     let mut taken =
         offers.list.iter().filter_map(|offer| Some((offer, offer.method.token_payload(credential.token())?)));

@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use serde_json::Value;
 use tower_layer::Layer as _;
 
 use super::{
@@ -13,18 +12,16 @@ use super::{
     mounted::Mounted,
     pattern::Key,
     router::{Endpoint, Inner, Mount, Serve},
-    service::{Docs, Http},
+    service::Http,
 };
 use crate::{
-    discovery::{self, Catalog, Payment, Terms},
+    discovery::{self, Catalog, Discovery, Link, Payment, Terms},
     flow::Merchant,
+    layer::PaymentLayer,
     pricing::Pricing as _,
     trace::TARGET,
     upstream::{HttpUpstream, MountedAt, Upstream, UpstreamService, is_plain_path},
 };
-
-/// First segments that discovery answers.
-const RESERVED: [&str; 6] = ["discover", "all", "llms.txt", "openapi.json", "SKILL.md", "health"];
 
 /// Collects what a [`Proxy`] needs. Every mistake is found by [`build`](Self::build).
 #[must_use = "nothing happens until `build()`"]
@@ -32,11 +29,12 @@ pub struct ProxyBuilder {
     merchant: Merchant,
     catalog: Catalog,
     services: Vec<Service>,
+    adjust: Vec<Box<dyn FnOnce(Discovery) -> Discovery + Send>>,
 }
 
 impl ProxyBuilder {
     pub(super) fn new(merchant: Merchant) -> Self {
-        Self { merchant, catalog: Catalog::default(), services: Vec::new() }
+        Self { merchant, catalog: Catalog::default(), services: Vec::new(), adjust: Vec::new() }
     }
 
     /// Of the proxy, for people.
@@ -75,6 +73,30 @@ impl ProxyBuilder {
         self
     }
 
+    /// How to use the API, for agents: `info.x-guidance` of OpenAPI.
+    pub fn guidance(mut self, text: impl Into<String>) -> Self {
+        self.catalog.guidance = Some(text.into());
+        self
+    }
+
+    /// The public origin, such as `https://api.example.com`: links to documents of the proxy begin with it.
+    pub fn origin(mut self, url: impl Into<String>) -> Self {
+        self.catalog.origin = Some(url.into());
+        self
+    }
+
+    /// Another document of the merchant, named at the end of `llms.txt`.
+    pub fn link(mut self, link: Link) -> Self {
+        self.catalog.links.push(link);
+        self
+    }
+
+    /// Changes what discovery serves: adds `/.well-known/mpp`, for instance.
+    pub fn discovery(mut self, adjust: impl FnOnce(Discovery) -> Discovery + Send + 'static) -> Self {
+        self.adjust.push(Box::new(adjust));
+        self
+    }
+
     /// What stands before every path: `/api/proxy`. Requests without it are answered 404.
     pub fn base_path(mut self, path: impl Into<String>) -> Self {
         self.catalog.base_path = path.into();
@@ -92,19 +114,16 @@ impl ProxyBuilder {
     /// # Errors
     /// [`InvalidProxy`], which names the service and the key and says what to do.
     pub fn build(self) -> Result<Proxy, InvalidProxy> {
-        let Self { merchant, mut catalog, services } = self;
+        let Self { merchant, mut catalog, services, adjust } = self;
         catalog.base_path = base_path(catalog.base_path)?;
         let mut mounts: Vec<Mount> = Vec::with_capacity(services.len());
         for service in services {
-            check_id(&service.id)?;
-            if mounts.iter().any(|mount| mount.id == service.id) {
-                return Err(InvalidProxy::DuplicateService(service.id));
-            }
             let (mount, listed) = mount(&merchant, service, &catalog.base_path)?;
             mounts.push(mount);
             catalog.services.push(listed);
         }
-        Ok(Proxy::new(Inner { base_path: catalog.base_path.clone(), mounts, catalog }))
+        let discovery = adjust.into_iter().fold(Discovery::new(&catalog)?, |discovery, adjust| adjust(discovery));
+        Ok(Proxy::new(Inner { base_path: catalog.base_path.clone(), mounts, catalog, discovery }))
     }
 }
 
@@ -122,17 +141,6 @@ fn base_path(path: String) -> Result<String, InvalidProxy> {
         );
     }
     Ok(path)
-}
-
-fn check_id(id: &str) -> Result<(), InvalidProxy> {
-    let wrong = |problem| Err(InvalidProxy::ServiceId { id: id.to_owned(), problem });
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
-        return wrong("an id is the first segment of a path: use letters, digits and - . _ ~");
-    }
-    if id.starts_with('.') || id.ends_with(".md") || RESERVED.contains(&id) {
-        return wrong("this path belongs to discovery; choose another id");
-    }
-    Ok(())
 }
 
 fn mount(
@@ -165,7 +173,7 @@ fn mount(
         if route.pricing.is_none() && route.adjust.is_some() {
             return Err(wrong("a free route charges nothing; remove .charge(..), or make it a paid one"));
         }
-        listed.routes.push(describe(merchant, &service.id, service.docs.as_ref(), &text, &key, &route));
+        let mut described = describe(&service, &text, &key, &route);
         let injection = injection(&service, &text, &route)?;
         let context =
             RouteContext { service: Arc::clone(&id), pattern: key.pattern.clone(), options: route.options.clone() };
@@ -175,7 +183,10 @@ fn mount(
             hooks: service.hooks.clone(),
             context: Arc::new(context),
         };
-        endpoints.push(endpoint(merchant, &service, key, text, route, mounted)?);
+        let (endpoint, payment) = endpoint(merchant, &service, key, text, route, mounted)?;
+        described.payment = payment;
+        listed.routes.push(described);
+        endpoints.push(endpoint);
     }
     Ok((Mount { id: service.id, at, endpoints }, listed))
 }
@@ -187,7 +198,7 @@ fn endpoint(
     text: String,
     route: Route,
     mounted: Mounted,
-) -> Result<Endpoint, InvalidProxy> {
+) -> Result<(Endpoint, Payment), InvalidProxy> {
     let mut upstream = UpstreamService::new(mounted);
     if let Some(limit) = service.timeout {
         upstream = upstream.timeout(limit);
@@ -198,8 +209,10 @@ fn endpoint(
         upstream = upstream.body_limit(limit);
     }
     let Some(pricing) = route.pricing else {
-        return Ok(Endpoint { key, serve: Serve::Free(upstream), declared_limit });
+        return Ok((Endpoint { key, serve: Serve::Free(upstream), declared_limit }, Payment::Free));
     };
+    let description = pricing.fixed().and_then(|prices| prices.text()).or(route.description.as_deref());
+    let description = description.map(str::to_owned);
     let charge = || {
         let mut layer = merchant.charge(pricing)?.bind_query(true).bind_body(route.bind_body);
         if let Some(limit) = route.body_limit {
@@ -215,49 +228,30 @@ fn endpoint(
     };
     let layer = charge().map_err(|source| InvalidProxy::Charge { service: service.id.clone(), key: text, source })?;
     let serve = Serve::Paid { service: Box::new(layer.layer(upstream)), terms: Box::new(layer.layer(NotHere)) };
-    Ok(Endpoint { key, serve, declared_limit })
+    Ok((Endpoint { key, serve, declared_limit }, payment(merchant, &layer, description.as_deref())))
 }
 
-/// What discovery says about a route: the prices are those that the layer charges.
-fn describe(
-    merchant: &Merchant,
-    service: &str,
-    docs: Option<&Docs>,
-    text: &str,
-    key: &Key,
-    route: &Route,
-) -> discovery::Route {
-    let payment = route.pricing.as_ref().map_or(Payment::Free, |pricing| {
-        Payment::Offers(match pricing.fixed() {
-            Some(prices) => {
-                let description = prices.text().or(route.description.as_deref());
-                let offers = merchant.offers(prices.clone());
-                offers.iter().map(|offer| Terms::of(offer, description)).collect()
-            }
-            // The price depends on the request; how it can be paid does not.
-            None => merchant
-                .rails()
-                .map(|(method, intent)| open(method.as_str(), intent.as_str(), route.description.as_deref()))
-                .collect(),
-        })
-    });
+/// What discovery says about a route, but for its price.
+fn describe(service: &Service, text: &str, key: &Key, route: &Route) -> discovery::Route {
     discovery::Route {
         method: key.method.clone(),
-        path: format!("/{service}{}", key.pattern),
-        payment,
-        docs_llms_url: docs.and_then(|docs| docs.url(Some(text))),
+        path: format!("/{}{}", service.id, key.pattern),
+        payment: Payment::Free,
+        docs_llms_url: service.docs.as_ref().and_then(|docs| docs.url(Some(text))),
         description: route.description.clone(),
         request_schema: route.request_schema.clone(),
         response_schema: route.response_schema.clone(),
     }
 }
 
-fn open(method: &str, intent: &str, description: Option<&str>) -> Terms {
-    let terms = Terms::new().member("intent", intent).member("method", method).member("amount", Value::Null);
-    match description {
-        Some(description) => terms.member("description", description),
-        None => terms,
+/// What a route costs, by the layer that charges it.
+fn payment(merchant: &Merchant, layer: &PaymentLayer, description: Option<&str>) -> Payment {
+    let offers = layer.offers();
+    if offers.is_empty() {
+        // The price depends on the request; how it can be paid does not.
+        return Payment::dynamic(merchant, description);
     }
+    Payment::Offers(offers.iter().map(|offer| Terms::of(offer, description)).collect())
 }
 
 fn injection(service: &Service, key: &str, route: &Route) -> Result<Injection, InvalidProxy> {

@@ -1,22 +1,14 @@
 //! What can be wrong with the configuration of a proxy.
 
-use crate::flow::ConfigError;
+use crate::{discovery::Invalid, flow::ConfigError};
 
 /// A proxy is configured wrongly. No message shows a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidProxy {
-    /// The id of a service cannot be the first segment of a path.
-    #[error("service {id:?}: {problem}")]
-    ServiceId {
-        /// As it was given.
-        id: String,
-        /// What to do about it.
-        problem: &'static str,
-    },
-    /// Two services with one id.
-    #[error("service {0:?}: it is there twice; give one of them another id")]
-    DuplicateService(String),
+    /// What is said about a service cannot be published: above all its id, which is the first segment of its paths.
+    #[error(transparent)]
+    Discovery(#[from] Invalid),
     /// The base path cannot be used.
     #[error("base_path {path:?}: {problem}")]
     BasePath {

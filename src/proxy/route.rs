@@ -137,6 +137,10 @@ impl Pricing for Shared {
         self.0.fixed()
     }
 
+    fn known(&self) -> Vec<Prices> {
+        self.0.known()
+    }
+
     fn quote_head(&self, head: &Parts) -> HeadQuote {
         self.0.quote_head(head)
     }

@@ -27,7 +27,7 @@ use super::{
     pattern::{Key, Params},
 };
 use crate::{
-    discovery::Catalog,
+    discovery::{Catalog, Discovery},
     flow::Merchant,
     layer::Payment,
     protocol::{Problem, ProblemType},
@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) base_path: String,
     pub(super) mounts: Vec<Mount>,
     pub(super) catalog: Catalog,
+    pub(super) discovery: Discovery,
 }
 
 /// A service at its place.
@@ -103,6 +104,9 @@ impl Proxy {
             const DETAIL: &str =
                 "The path has dot segments, backslashes, control characters or broken percent-encoding.";
             return answer(problem(ProblemType::BadRequest, StatusCode::BAD_REQUEST, DETAIL));
+        }
+        if let Some(found) = self.0.discovery.try_answer(&head) {
+            return answer(found.map(Body::new));
         }
         let Some((mount, rest)) = self.0.mount(head.uri.path()) else { return answer(not_found()) };
         match mount.judge(&head, rest) {

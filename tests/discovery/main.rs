@@ -6,6 +6,7 @@ mod support;
 
 mod documents;
 mod openapi;
+mod own;
 mod peers;
 mod properties;
 mod rail;

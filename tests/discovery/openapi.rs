@@ -16,8 +16,11 @@ fn routes(routes: impl IntoIterator<Item = Route>) -> Catalog {
     Catalog::new().service(routes.into_iter().fold(Service::new("a"), Service::route))
 }
 
+/// Sorted: whether JSON objects keep their order in tests is up to other crates.
 fn names(value: &Value) -> Vec<&String> {
-    value.as_object().unwrap().keys().collect()
+    let mut names: Vec<_> = value.as_object().unwrap().keys().collect();
+    names.sort();
+    names
 }
 
 #[tokio::test]
@@ -81,8 +84,8 @@ async fn every_operation_has_an_id_of_its_own() {
         Route::new(Method::from_bytes(b"PURGE").unwrap(), "/a/b"),
     ]))
     .await;
-    let ids: Vec<_> = document["paths"].as_object().unwrap().values().map(|path| &path["get"]["operationId"]).collect();
-    assert_eq!(ids, ["get_a_b_2", "get_a_b", "get_a_b_3"]);
+    let ids = ["/a/b", "/a-b", "/a/{b}"].map(|path| document["paths"][path]["get"]["operationId"].clone());
+    assert_eq!(ids, ["get_a_b", "get_a_b_2", "get_a_b_3"]);
     assert_eq!(names(&document["paths"]["/a/b"]), ["get"]);
 }
 

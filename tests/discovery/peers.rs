@@ -104,5 +104,5 @@ async fn discovery_of_a_live_proxy() {
             assert_eq!(header(&answer, &name), value.as_str(), "{}: {name}", case.name);
         }
     }
-    assert_eq!(run, 58);
+    assert_eq!(run, 60);
 }

@@ -70,10 +70,10 @@ fn ids_and_base_paths() {
         "a%20b",
         "\u{e9}",
     ] {
-        says(wrong(service(id)), &[&format!("{id:?}")]);
+        says(wrong(service(id)), &[&format!("services.{id}")]);
     }
     let twice = proxy_of(&Acme::new()).service(service("api")).service(service("api")).build().unwrap_err();
-    says(twice.to_string(), &["\"api\"", "twice"]);
+    says(twice.to_string(), &["services.api", "two"]);
     for path in ["api", "/api/", "/a//b", "/a/../b", "/a/:b", "/a?b", "/a b", "/%2e%2e"] {
         let error = proxy_of(&Acme::new()).base_path(path).build().unwrap_err();
         says(error.to_string(), &["base_path", path]);

@@ -56,15 +56,15 @@ async fn what_becomes_of_the_money_depends_on_how_far_the_call_came() {
         (nobody, 502, "refunded", 1),
         (raw(&[], false).await, 502, "redeliverable", 0),
         (raw(&[], true).await, 504, "refunded", 1),
-        (raw(&["HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\nno"], false).await, 500, "redeliverable", 0),
+        (raw(&["HTTP/1.1 500 Oops\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"], false).await, 500, "redeliverable", 0),
         (
-            raw(&["HTTP/1.1 402 Pay\r\ncontent-length: 2\r\nwww-authenticate: Payment id=\"x\"\r\n\r\nno"], false)
+            raw(&["HTTP/1.1 402 Pay\r\nconnection: close\r\ncontent-length: 2\r\nwww-authenticate: Payment id=\"x\"\r\n\r\nno"], false)
                 .await,
             502,
             "redeliverable",
             0,
         ),
-        (raw(&["HTTP/1.1 401 Who\r\ncontent-length: 2\r\n\r\nno"], false).await, 502, "redeliverable", 0),
+        (raw(&["HTTP/1.1 401 Who\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"], false).await, 502, "redeliverable", 0),
         (raw(&["nonsense\r\n\r\n"], false).await, 502, "redeliverable", 0),
     ] {
         let rail = Acme::new();

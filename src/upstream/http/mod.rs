@@ -11,7 +11,7 @@ use std::{fmt, future::Future as _, future::poll_fn, pin::pin, sync::Arc, task::
 use async_trait::async_trait;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_LOCATION, LOCATION, TE},
+    header::{CONTENT_LOCATION, LOCATION, TE, TRAILER},
     request::Parts,
 };
 use http_body::Body as _;
@@ -102,7 +102,10 @@ impl HttpUpstream {
     /// Sends one attempt and waits for the head of its answer.
     async fn attempt(&self, head: Parts, body: Body, call: &Call) -> Result<Response<Body>, UpstreamError> {
         let progress = Progress::new();
-        let body = if body.is_end_stream() { Body::empty() } else { Body::new(Tracked::new(body, progress.clone())) };
+        let body = match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(Tracked::new(body, progress.clone(), head.headers.contains_key(TRAILER))),
+        };
         let mut request = Request::from_parts(head, body);
         let captured = capture_connection(&mut request);
         let mut sending = pin!(self.pool.request(request));

@@ -102,6 +102,7 @@ impl Source {
         if body.size_hint().lower() > limit as u64 {
             return Self::Once(Some(body));
         }
+        let hint = body.size_hint();
         let mut taken = VecDeque::new();
         let mut size = 0;
         let is_whole = poll_fn(|cx| {
@@ -126,7 +127,7 @@ impl Source {
         .await;
         if !is_whole {
             // What has been taken goes before what is still to come.
-            return Self::Once(Some(Body::new(Resumed { taken, rest: body })));
+            return Self::Once(Some(Body::new(Resumed { taken, rest: body, hint })));
         }
         let mut pieces = taken.into_iter().filter_map(|frame| frame.ok()?.into_data().ok());
         Self::Whole(match (pieces.next(), pieces.next()) {
@@ -160,6 +161,8 @@ impl Source {
 struct Resumed {
     taken: VecDeque<Result<Frame<Bytes>, BoxError>>,
     rest: Body,
+    /// Of all of it.
+    hint: SizeHint,
 }
 
 impl http_body::Body for Resumed {
@@ -167,6 +170,7 @@ impl http_body::Body for Resumed {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.hint = SizeHint::default();
         match self.taken.pop_front() {
             Some(frame) => Poll::Ready(Some(frame)),
             None => Pin::new(&mut self.rest).poll_frame(cx),
@@ -177,14 +181,8 @@ impl http_body::Body for Resumed {
         self.taken.is_empty() && self.rest.is_end_stream()
     }
 
+    /// Asked for before anything is sent; what is left of it nobody needs to know.
     fn size_hint(&self) -> SizeHint {
-        let taken = self.taken.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref()).map(|data| data.len() as u64);
-        let (taken, rest) = (taken.sum::<u64>(), self.rest.size_hint());
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(taken));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(taken));
-        }
-        hint
+        self.hint.clone()
     }
 }

@@ -193,11 +193,12 @@ impl Progress {
 pub(super) struct Tracked {
     inner: Body,
     progress: Progress,
+    has_trailers: bool,
 }
 
 impl Tracked {
-    pub(super) fn new(inner: Body, progress: Progress) -> Self {
-        Self { inner, progress }
+    pub(super) fn new(inner: Body, progress: Progress, has_trailers: bool) -> Self {
+        Self { inner, progress, has_trailers }
     }
 }
 
@@ -225,6 +226,7 @@ impl http_body::Body for Tracked {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        // HTTP/1.1 has no room for trailers behind a body whose length was said before.
+        if self.has_trailers { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
