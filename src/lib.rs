@@ -29,8 +29,8 @@ pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     flow::{
         ConfigError, HttpsPolicy, Merchant, MerchantBuilder, OfferTerms, OverTls, PaymentInfo, PaymentOutcome,
-        PendingPayment, RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming, Sweeper, Swept,
-        Unfulfilled, UnfulfilledState,
+        PendingPayment, Redemption, RefundFailed, RefundStatus, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
+        Sweeper, Swept, Unfulfilled, UnfulfilledState,
     },
     key::{InvalidKey, KeyRing, MIN_KEY_BYTES},
     layer::{Payment, PaymentLayer, ReceiptHeader, RequestBody, ResponseBody, ResponseFuture},

@@ -24,14 +24,14 @@ use support::{
 use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer as _;
 use tower_mpp::{
-    HttpsPolicy, InvalidKey, KeyRing, ManualClock, Merchant, Payment, PaymentInfo, Price, ReplayAnswer, RequestBody,
-    TRACING_TARGET,
+    HttpsPolicy, InvalidKey, KeyRing, ManualClock, Merchant, Payment, PaymentInfo, Price, Redemption, ReplayAnswer,
+    RequestBody, TRACING_TARGET,
     method::{
         Attempt, Checked, Declined, OfferRequest, PaymentMethod, RefundError, RefundRequest, Refunded, Sandbox,
         SandboxKey, SettleError, Settlement, VerifyError,
     },
     pricing::{Prices, Refused},
-    protocol::{Challenge, ChallengeId, CredentialBytes, Intent, MethodId, Timestamp},
+    protocol::{Challenge, ChallengeId, CredentialBytes, Intent, MethodId, Timestamp, presented_credential},
     store::{
         Claim, Claimed, End, JournalEntry, Lease, MemoryNonceStore, NonceStore, Page, RefundReason, Release,
         StoreError, Take, Taken,
@@ -141,6 +141,10 @@ impl PaymentMethod for NosyRail {
         let offer = self.0.offer(price);
         self.1.debug("OfferRequest", &offer);
         offer
+    }
+
+    fn token_payload(&self, token: &str) -> Option<serde_json::Map<String, Value>> {
+        self.0.token_payload(token)
     }
 
     fn check(&self, payment: &tower_mpp::method::Payment) -> Result<Checked, Declined> {
@@ -258,7 +262,7 @@ impl Shop {
         ear.debug("KeyRing", &keys);
         let nosy = NosyStore(YieldingStore(store.clone()), ear.clone());
         let merchant = Merchant::builder("api.example.com", keys)
-            .method(NosyRail(TestRail::new("demo").yielding(yields), ear.clone()))
+            .method(NosyRail(TestRail::new("demo").yielding(yields).taking_tokens(), ear.clone()))
             .method(Sandbox::new())
             .test_mode(true)
             .nonce_store(nosy)
@@ -339,6 +343,10 @@ impl Shop {
         }
         (challenge, credential)
     }
+}
+
+fn served_io() -> Handler<Full<Bytes>, Full<Bytes>, io::Error> {
+    Handler::new(service_fn(|_| async { Ok(Response::new(Full::from("served"))) }))
 }
 
 /// All that can become of a request.
@@ -429,6 +437,32 @@ async fn everything(ear: &Ear, yields: usize, replay: ReplayAnswer) {
         shop.answer(get_paid("/", &credential)).await;
     }
     shop.answer(get_paid("/", &pay_sandbox(sandbox, &SandboxKey::generate()))).await;
+
+    // A bare token: paid, again, declined, for nothing of ours, unreadable, and where no tokens are taken.
+    let on = shop.merchant.charge(price).unwrap().accept_token_credentials(true);
+    let redemptions = [Redemption::Live, Redemption::PrivatePreview, Redemption::NotInProduction];
+    for layer in redemptions.map(|redemption| on.clone().redemption(redemption).refuse_other_schemes(true)) {
+        ear.debug("PaymentLayer", &layer);
+        let shop = Shop {
+            ear: ear.clone(),
+            clock: Arc::clone(&shop.clock),
+            store: shop.store.clone(),
+            merchant: shop.merchant.clone(),
+            service: layer.layer(served_io()),
+        };
+        for token in ["ok", "ok", "decline", "lost", "?", "a b"] {
+            let id = shop.challenge("/").await.id;
+            for id in [&id, &id, &"A".repeat(43), "\\"] {
+                let bare = format!("Payment id=\"{id}\", credential=\"{token}:{SECRET_PROOF} of {id}\"");
+                shop.answer(get_paid("/", &bare.parse().unwrap())).await;
+                shop.answer(Shop::get("/")).await;
+                shop.merchant.drain().await;
+            }
+        }
+    }
+    let bare = format!("Payment id=\"x\", credential=\"{SECRET_PROOF}\"").parse().unwrap();
+    ear.debug("PaymentCredential", &presented_credential([&bare]));
+    shop.answer(get_paid("/", &bare)).await;
 
     // What the journal lists.
     let now = "2100-01-01T00:00:00Z".parse().unwrap();

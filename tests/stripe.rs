@@ -70,6 +70,7 @@ impl Shop {
                 })
                 .route_layer(charge()),
             )
+            .route("/bare", get(|| async { "here you are" }).route_layer(charge().accept_token_credentials(true)))
             .route(
                 "/fails-once",
                 get(move || async move {
@@ -149,6 +150,41 @@ async fn a_token_buys_one_answer() {
     assert_eq!(again.status, 403);
     again.assert_no_challenge();
     assert_eq!((shop.stripe.creations().len(), shop.served()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_bare_token_is_charged_as_in_the_credential_of_the_draft() {
+    let shop = Shop::open().await;
+    let challenge = challenge(&shop.server.get("/bare").await.headers);
+    let id = &challenge.id;
+    let bare = |token: &str| format!(r#"Payment id="{id}", credential="{token}""#).parse::<HeaderValue>().unwrap();
+    let long = format!("spt_{}", "x".repeat(200));
+    for odd in ["ok", "SPT_ok", "spt ok", "spt_", "pm_ok", "spt_ok,spt_ok", "{}", &long] {
+        let answer = shop.server.get_paid("/bare", &bare(odd)).await;
+        answer.assert_challenged("verification-failed");
+        assert!(!answer.text().contains(long.as_str()), "{odd}");
+    }
+    assert_eq!(shop.stripe.requests().len(), 0);
+    let answer = shop.server.get_paid("/bare", &bare("spt_ok")).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "here you are"));
+    let creations = shop.stripe.creations();
+    assert_eq!(creations.len(), 1);
+    assert_eq!(creations[0].header("idempotency-key"), Some(&*format!("{id}_spt_ok")));
+    assert_eq!(creations[0].field("metadata[mpp_challenge_id]"), Some(&**id));
+    assert_eq!(answer.receipt().reference, shop.stripe.charges()[0].payment_intent);
+    // Again, in either form, and for another challenge.
+    let other = support::challenge(&shop.server.get("/bare").await.headers);
+    for again in [
+        bare("spt_ok"),
+        pay_with(&challenge, None, &json!({"spt": "spt_ok"})),
+        pay_with(&other, None, &json!({"spt": "spt_ok"})),
+        format!(r#"Payment id="{}", credential="spt_ok""#, other.id).parse().unwrap(),
+    ] {
+        let answer = shop.server.get_paid("/bare", &again).await;
+        assert_eq!(answer.status, 403);
+        answer.assert_no_challenge();
+    }
+    assert_eq!(shop.stripe.charges().len(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::{convert::Infallible, future::Future, io, pin::pin, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 use tower_mpp::Merchant;
 
 use super::activity::{Activity, Watched};
@@ -48,6 +48,21 @@ impl Default for Limits {
     }
 }
 
+/// What can be served: a router, or whatever stands in front of several.
+pub(crate) trait App:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// What was not finished within [`Limits::shutdown`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leftover {
@@ -61,7 +76,7 @@ pub(crate) struct Leftover {
 /// Serves until `shutdown` is ready, then ends in order. Never ends because of a connection.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    app: impl App,
     merchants: &[Merchant],
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -76,7 +91,7 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             stream = accept(&listener) => {
                 let activity = everything.of_connection();
-                connections.spawn(connection(http.clone(), stream, router.clone(), activity, closing.clone(), limits));
+                connections.spawn(connection(http.clone(), stream, app.clone(), activity, closing.clone(), limits));
             }
             // A connection that has panicked is one connection less.
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -176,7 +191,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn connection(
     http: auto::Builder<TokioExecutor>,
     stream: TcpStream,
-    router: Router,
+    app: impl App,
     activity: Activity,
     closing: CancellationToken,
     limits: Limits,
@@ -185,7 +200,7 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let stream = TokioIo::new(Watched::new(stream, activity.clone()));
-    let service = service_fn(|request| answer(router.clone(), request, activity.clone()));
+    let service = service_fn(|request| answer(app.clone(), request, activity.clone()));
     let mut connection = pin!(http.serve_connection(stream, service));
     let result = tokio::select! {
         // First what has arrived, then whether to close.
@@ -221,11 +236,11 @@ async fn nothing_came(activity: &Activity, limits: Limits) {
 }
 
 async fn answer(
-    router: Router,
+    app: impl App,
     request: Request<Incoming>,
     activity: Activity,
 ) -> Result<Response<impl hyper::body::Body<Data = bytes::Bytes, Error = axum::Error>>, Infallible> {
     let (exchange, request) = activity.begin(request);
-    let response = router.oneshot(request.map(Body::new)).await?;
+    let response = app.oneshot(request.map(Body::new)).await?;
     Ok(exchange.answered(response))
 }

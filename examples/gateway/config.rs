@@ -8,7 +8,20 @@ use std::{
 };
 
 use serde::Deserialize;
-use tower_mpp::{protocol::Visibility, receipt::PayloadCapture};
+use tower_mpp::{discovery::well_known, protocol::Visibility, receipt::PayloadCapture};
+
+use super::agent;
+
+use super::{catalog, services};
+
+/// What the command line says. It wins over the environment, which wins over the file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandLine {
+    /// `--addr`
+    pub(crate) addr: Option<String>,
+    /// `--data`
+    pub(crate) data: Option<PathBuf>,
+}
 
 /// The configuration cannot be used. One line: where it stands, what is wrong, what to do.
 #[derive(Debug)]
@@ -50,11 +63,20 @@ pub(crate) struct File {
     pub(super) refunds: Option<Refunds>,
     pub(super) admin: Option<Admin>,
     pub(super) receipts: Option<Receipts>,
+    pub(super) agent: Option<agent::Table>,
+    #[serde(default)]
+    pub(super) models: Vec<well_known::ModelCard>,
+    pub(super) well_known: Option<well_known::Config>,
+    pub(super) api: Option<agent::keyed::Table>,
     pub(super) upstream: Option<Upstream>,
     #[serde(default)]
     pub(super) rails: Rails,
     #[serde(default)]
     pub(super) routes: Vec<Route>,
+    pub(super) proxy: Option<services::config::Proxy>,
+    #[serde(default)]
+    pub(super) services: Vec<services::config::Service>,
+    pub(super) discovery: Option<catalog::Table>,
 }
 
 /// How requests are known to have come over HTTPS.
@@ -161,10 +183,14 @@ pub(super) struct Upstream {
 
 /// The value of an injected header.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "give a text, or { env = \"NAME\" } and optionally prefix = \"Bearer \"")]
+#[serde(
+    untagged,
+    expecting = "give a text, or { env = \"NAME\" } or { file = \"PATH\" }, and optionally prefix = \"Bearer \""
+)]
 pub(super) enum Injected {
     Text(String),
     Env(FromEnv),
+    File(FromFile),
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,12 +201,21 @@ pub(super) struct FromEnv {
     pub(super) prefix: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FromFile {
+    pub(super) file: PathBuf,
+    #[serde(default)]
+    pub(super) prefix: String,
+}
+
 /// Somebody may have put a secret into the file after all.
 impl fmt::Debug for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(_) => f.write_str("Text(..)"),
             Self::Env(from) => from.fmt(f),
+            Self::File(from) => from.fmt(f),
         }
     }
 }
@@ -189,6 +224,7 @@ impl fmt::Debug for Injected {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rails {
     pub(super) sandbox: Option<bool>,
+    pub(super) test_mode: Option<bool>,
     pub(super) stripe: Option<Stripe>,
 }
 
@@ -197,6 +233,7 @@ pub(super) struct Rails {
 pub(super) struct Stripe {
     pub(super) secret_key_env: Option<String>,
     pub(super) network_id: Option<String>,
+    pub(super) recipient: Option<String>,
     pub(super) base_url: Option<String>,
 }
 
@@ -217,17 +254,18 @@ pub(super) struct Route {
 }
 
 impl File {
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads a file; also gives it as it is written, to tell later what has changed.
+    pub(super) fn read(path: &Path) -> Result<(Self, toml::Table), ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|error| ConfigError::new(path.display(), format_args!("cannot be read: {error}")))?;
-        toml::from_str(&text).map_err(|error| syntax_error(path, &text, &error))
+        let wrong = |error| syntax_error(path, &text, &error);
+        Ok((toml::from_str(&text).map_err(wrong)?, toml::from_str(&text).map_err(wrong)?))
     }
 
     /// What is served when there is no file: the demo.
     pub(super) fn demo() -> Self {
         let prices = [("demo-fast", "0.50"), ("demo-deep", "1.50")];
         Self {
-            rails: Rails { sandbox: None, stripe: None },
             // The ledger has something to show.
             receipts: Some(Receipts { visibility: Some(Visibility::PublicMinimal), ..Receipts::default() }),
             routes: vec![
@@ -240,7 +278,7 @@ impl File {
                 },
                 Route { path: "/v1/models".into(), methods: Some(vec!["GET".into()]), free: true, ..Route::default() },
             ],
-            ..Self::default()
+            ..toml::from_str(agent::DEMO).unwrap_or_default()
         }
     }
 

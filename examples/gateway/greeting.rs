@@ -1,27 +1,22 @@
-//! What the gateway says when it starts: where it is and how to try it.
+//! What the gateway says when it starts: where it is, what of it works, and how to try it.
 
-use std::io::{self, Write};
-use std::net::SocketAddr;
-
-use tower_mpp::receipt::Receipts;
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+};
 
 use super::{
-    common::journal::Location,
-    routes::{ADMIN, Pricing, Route},
+    report::Report,
+    routes::{Pricing, Route},
     settings::Settings,
     upstream::settings::UpstreamSettings,
 };
 
 /// What is needed of the settings, which are used up by then.
 pub(crate) struct Greeting {
+    report: Report,
     example: Option<Example>,
     sandbox: bool,
-    demo: bool,
-    journal: String,
-    forgets: bool,
-    admin: bool,
-    /// Where signed receipts are read, and where the keys are that they verify with.
-    ledger: Option<(String, String)>,
 }
 
 struct Example {
@@ -32,26 +27,11 @@ struct Example {
 }
 
 impl Greeting {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, report: Report) -> Self {
         let demo = matches!(settings.upstream, UpstreamSettings::Demo);
         let paid = |route: &&Route| !matches!(route.pricing, Pricing::Free) && is_shell_safe(&route.path);
-        Self {
-            example: settings.routes.iter().find(paid).map(|route| Example::of(route, demo)),
-            sandbox: settings.sandbox,
-            demo,
-            journal: settings.journal.to_string(),
-            forgets: matches!(settings.journal, Location::Memory { .. }),
-            admin: settings.admin.is_some(),
-            ledger: None,
-        }
-    }
-
-    /// Receipts are signed.
-    pub(crate) fn ledger(&mut self, receipts: Option<&Receipts>) {
-        self.ledger = receipts.map(|receipts| {
-            let base = receipts.base_url();
-            (format!("{base}/ledger"), format!("{base}{}", receipts.keys_path()))
-        });
+        let example = settings.routes.iter().find(paid).map(|route| Example::of(route, demo));
+        Self { report, example, sandbox: settings.sandbox }
     }
 
     /// Nobody has to listen: a closed standard output is fine.
@@ -60,29 +40,9 @@ impl Greeting {
     }
 
     fn write(&self, out: &mut impl Write, address: SocketAddr) -> io::Result<()> {
-        writeln!(out, "listening on http://{address}")?;
+        writeln!(out, "listening on http://{address}\n\n{}", self.report)?;
         if self.sandbox {
-            writeln!(
-                out,
-                "\nTEST MODE: the sandbox takes play money that every payer has. Whoever asks is served for nothing."
-            )?;
-        }
-        if self.demo {
-            writeln!(out, "The upstream is the built-in demo: no model is asked.")?;
-        }
-        if self.forgets {
-            writeln!(
-                out,
-                "Payments are remembered in memory: a restart forgets what was paid and what was delivered."
-            )?;
-        } else {
-            writeln!(out, "Payments are remembered in {}.", self.journal)?;
-        }
-        if self.admin {
-            writeln!(out, "The operator's routes are on, under {ADMIN}.")?;
-        }
-        if let Some((ledger, keys)) = &self.ledger {
-            writeln!(out, "Every paid call gets a signed receipt: {ledger} (keys: {keys}).")?;
+            writeln!(out, "TEST MODE: whoever asks is served for nothing.\n")?;
         }
         let Some(Example { method, path, body }) = &self.example else { return out.flush() };
         let host =
@@ -93,7 +53,7 @@ impl Greeting {
             format!(" -X {method}")
         };
         let data = body.as_ref().map(|body| format!(" -d '{body}'")).unwrap_or_default();
-        writeln!(out, "\nSee the price (402 Payment Required):\n  curl -i{method}{data} http://{host}{path}")?;
+        writeln!(out, "See the price (402 Payment Required):\n  curl -i{method}{data} http://{host}{path}")?;
         if self.sandbox {
             writeln!(out, "\nPay it:\n  cargo run --example agent --{method}{data} http://{host}{path}")?;
         }

@@ -1,19 +1,29 @@
 //! Answers of the gateway itself that are not about payments (RFC 9457).
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
+use tower_mpp::pricing::Refused;
 
 /// A problem that its status says completely. Nothing internal in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    detail: &'static str,
+    detail: Cow<'static, str>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: &'static str) -> Self {
-        Self { status, detail }
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+}
+
+/// The same words as where the call itself is refused.
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.status(), refused.detail().to_owned())
     }
 }
 

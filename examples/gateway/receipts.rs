@@ -1,6 +1,6 @@
 //! Signed receipts: which key signs them, who may see them, and where they are kept.
 
-use std::{error::Error, fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{error::Error, fmt::Display, fs, path::PathBuf, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey as _, pkcs8::spki::der::pem::LineEnding};
@@ -66,7 +66,7 @@ pub(super) fn check(
     let previous = match &table.previous_keys {
         None => Jwks::default(),
         Some(path) => {
-            let unusable = |problem: &dyn std::fmt::Display| {
+            let unusable = |problem: &dyn Display| {
                 place.error("receipts.previous_keys", format_args!("{}: {problem}", path.display()))
             };
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
@@ -159,7 +159,7 @@ impl ReceiptSettings {
 
     /// Opens the key, which is made at the first start when it is ours, and gets everything ready. `address` is
     /// where the gateway listens.
-    pub(crate) fn open(&self, store: Arc<dyn ReceiptStore>, address: SocketAddr) -> Result<Issuing, Box<dyn Error>> {
+    pub(crate) fn open(&self, store: Arc<dyn ReceiptStore>, address: impl Display) -> Result<Issuing, Box<dyn Error>> {
         let pem = match self.ours {
             true => {
                 if let Some(folder) = self.key_file.parent() {
@@ -173,7 +173,7 @@ impl ReceiptSettings {
     }
 
     /// The same, writing nothing.
-    pub(crate) fn look(&self, store: Arc<dyn ReceiptStore>, address: SocketAddr) -> Result<Issuing, Box<dyn Error>> {
+    pub(crate) fn look(&self, store: Arc<dyn ReceiptStore>, address: impl Display) -> Result<Issuing, Box<dyn Error>> {
         let pem = match self.ours {
             true => secret_file::read(&self.key_file)?.unwrap_or_else(new_key),
             false => self.given_key()?,
@@ -186,7 +186,7 @@ impl ReceiptSettings {
         Ok(secret_file::read(&self.key_file)?.ok_or_else(missing)?)
     }
 
-    fn ready(&self, pem: &str, store: Arc<dyn ReceiptStore>, address: SocketAddr) -> Result<Issuing, Box<dyn Error>> {
+    fn ready(&self, pem: &str, store: Arc<dyn ReceiptStore>, address: impl Display) -> Result<Issuing, Box<dyn Error>> {
         let unusable = |error| ConfigError::new(self.key_file.display(), error);
         // A name that says which key it is, without anybody having to think of one.
         let id = match &self.key_id {

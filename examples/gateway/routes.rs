@@ -6,6 +6,8 @@ use http::Method;
 use tower_mpp::Price;
 
 use super::{
+    agent::{self, keyed::Keyed},
+    catalog,
     config::{self, ConfigError},
     settings::Place,
 };
@@ -33,6 +35,12 @@ pub(super) struct Own {
     pub(super) admin: bool,
     /// The patterns of the ledger.
     pub(super) ledger: Vec<String>,
+    /// What services are mounted at: `/openai`.
+    pub(super) mounts: Vec<String>,
+    /// Discovery is on.
+    pub(super) discovery: bool,
+    /// The surface for agents is on, or kept free.
+    pub(super) agent: bool,
 }
 
 /// One entry of `[[routes]]`.
@@ -59,7 +67,8 @@ pub(crate) enum Pricing {
 }
 
 /// HEAD comes with GET. OPTIONS is never charged for, TRACE and CONNECT are not for proxies.
-const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+pub(super) const METHODS: [Method; 6] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 pub(super) fn check(
     place: Place<'_>,
@@ -67,38 +76,25 @@ pub(super) fn check(
     currency: &str,
     body_limit: usize,
     own: Own,
+    keyed: Option<&Keyed>,
 ) -> Result<Vec<Route>, ConfigError> {
-    if routes.is_empty() {
-        return Err(place.error("routes", "there is none; add at least one [[routes]] table"));
+    if routes.is_empty() && own.mounts.is_empty() && !own.agent && keyed.is_none() {
+        return Err(place.error("routes", "there is none; add at least one [[routes]] or [[services]] table"));
     }
     let mut patterns = Patterns::new(own);
+    for (index, route) in keyed.into_iter().flat_map(|keyed| &keyed.routes).enumerate() {
+        let added = patterns.add(&route.path, &route.methods);
+        added.map_err(|problem| place.error(&format!("api.routes[{index}].path"), problem))?;
+    }
     let checked = routes.into_iter().enumerate().map(|(index, route)| {
         let at = |field: &str| format!("routes[{index}].{field}");
         let wrong = |field: &str, problem: &dyn std::fmt::Display| place.error(&at(field), problem);
         let methods = methods(route.methods).map_err(|problem| wrong("methods", &problem))?;
         patterns.add(&route.path, &methods).map_err(|problem| wrong("path", &problem))?;
         let currency = route.currency.as_deref().unwrap_or(currency);
-        let pricing = match (route.free, route.price, route.price_by_model) {
-            (true, None, None) => Pricing::Free,
-            (false, Some(text), None) => {
-                Pricing::Fixed(price(currency, &text).map_err(|problem| wrong("price", &problem))?)
-            }
-            (false, None, Some(models)) if !models.is_empty() => {
-                let prices = models.into_iter().map(|(model, text)| match price(currency, &text) {
-                    Ok(price) => Ok((model, price)),
-                    Err(problem) => Err(wrong(&format!("price_by_model.{model}"), &problem)),
-                });
-                Pricing::ByModel(prices.collect::<Result<_, _>>()?)
-            }
-            _ => return Err(wrong("price", &"give exactly one of price, price_by_model and free = true")),
-        };
-        let bind_body = route.bind_body.unwrap_or(true);
-        if !bind_body && matches!(pricing, Pricing::ByModel(_)) {
-            return Err(wrong(
-                "bind_body",
-                &"a price by model is a price of the body, which must be bound; remove this line",
-            ));
-        }
+        let written = Written { free: route.free, price: route.price, by_model: route.price_by_model };
+        let (pricing, bind_body) =
+            pricing(written, currency, route.bind_body).map_err(|(field, problem)| wrong(&field, &problem))?;
         Ok(Route {
             path: route.path,
             methods,
@@ -113,7 +109,47 @@ pub(super) fn check(
     checked.collect()
 }
 
-fn methods(given: Option<Vec<String>>) -> Result<BTreeSet<String>, String> {
+/// What a route costs, as it is written.
+pub(super) struct Written {
+    pub(super) free: bool,
+    pub(super) price: Option<String>,
+    pub(super) by_model: Option<BTreeMap<String, String>>,
+}
+
+/// What a route costs, and whether a payment is good for one body only; or which field is wrong.
+pub(super) fn pricing(
+    written: Written,
+    currency: &str,
+    bind_body: Option<bool>,
+) -> Result<(Pricing, bool), (String, String)> {
+    let wrong = |field: &str| {
+        let field = field.to_owned();
+        move |problem| (field, problem)
+    };
+    let pricing = match written {
+        Written { free: true, price: None, by_model: None } => Pricing::Free,
+        Written { free: false, price: Some(text), by_model: None } => {
+            Pricing::Fixed(price(currency, &text).map_err(wrong("price"))?)
+        }
+        Written { free: false, price: None, by_model: Some(models) } if !models.is_empty() => {
+            let prices = models.into_iter().map(|(model, text)| match price(currency, &text) {
+                Ok(price) => Ok((model, price)),
+                Err(problem) => Err((format!("price_by_model.{model}"), problem)),
+            });
+            Pricing::ByModel(prices.collect::<Result<_, _>>()?)
+        }
+        _ => return Err(wrong("price")("give exactly one of price, price_by_model and free = true".to_owned())),
+    };
+    match (&pricing, bind_body) {
+        (Pricing::ByModel(_), Some(false)) => Err((
+            "bind_body".to_owned(),
+            "a price by model is a price of the body, which must be bound; remove this line".to_owned(),
+        )),
+        _ => Ok((pricing, bind_body.unwrap_or(true))),
+    }
+}
+
+pub(super) fn methods(given: Option<Vec<String>>) -> Result<BTreeSet<String>, String> {
     let Some(given) = given else {
         return Ok(METHODS.iter().filter(|method| **method != Method::HEAD).map(Method::to_string).collect());
     };
@@ -137,6 +173,19 @@ fn price(currency: &str, text: &str) -> Result<Price, String> {
     Ok(price)
 }
 
+/// Whether a pattern takes a request below the place of a service.
+fn hides(pattern: &str, mount: &str) -> bool {
+    let mut pattern = pattern.split('/');
+    for segment in mount.split('/') {
+        match pattern.next() {
+            Some(catch_all) if catch_all.starts_with("{*") => return true,
+            Some(same) if same == segment || same.contains('{') => {}
+            _ => return false,
+        }
+    }
+    pattern.next().is_some()
+}
+
 /// Finds patterns that axum could not tell apart, which it would answer by a panic.
 struct Patterns {
     router: matchit::Router<()>,
@@ -147,7 +196,8 @@ struct Patterns {
 impl Patterns {
     fn new(own: Own) -> Self {
         let mut router = matchit::Router::new();
-        for path in own.ledger.iter().map(String::as_str).chain([HEALTH]) {
+        let agent = own.agent.then_some(agent::PATHS).into_iter().flatten();
+        for path in own.ledger.iter().map(String::as_str).chain(agent).chain([HEALTH]) {
             let _ = router.insert(path, ());
         }
         Self { router, served: BTreeSet::new(), own }
@@ -163,6 +213,17 @@ impl Patterns {
         }
         if self.own.ledger.iter().any(|own| own == path) {
             return Err(format!("{path} is the gateway's own; choose another path, or remove [receipts]"));
+        }
+        if self.own.discovery && catalog::is_own(path) {
+            return Err(format!(
+                "{path} is a document of discovery; choose another path, or write enabled = false there"
+            ));
+        }
+        if let Some(mount) = self.own.mounts.iter().find(|mount| hides(path, mount)) {
+            return Err(format!("{path} would take what belongs to the service at {mount}; choose a narrower path"));
+        }
+        if self.own.agent && agent::PATHS.contains(&path) {
+            return Err(format!("{path} is the gateway's own; choose another path, or remove [agent]"));
         }
         let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
         let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));

@@ -1,8 +1,8 @@
 //! The configuration, checked: from here on nothing can be misspelt.
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,15 +17,21 @@ use tower_mpp::{
 use zeroize::Zeroizing;
 
 use super::{
+    agent::{
+        self, AgentSettings,
+        keyed::{self, Keyed},
+    },
+    catalog::{self, DiscoverySettings},
     common::journal::Location,
-    config::{self, ConfigError, Environment, File, Https},
+    config::{self, CommandLine, ConfigError, Environment, File, Https},
     journal,
+    listen::{self, Listen},
     receipts::{self, ReceiptSettings},
     routes::{self, Route},
+    services::{self, Services},
     upstream::settings::{self as upstream, UpstreamSettings},
 };
 
-const LISTEN: &str = "127.0.0.1:8402";
 const REALM: &str = "localhost";
 const DATA_DIR: &str = "data";
 const ADMIN_TOKEN: &str = "admin.token";
@@ -35,8 +41,9 @@ const DAY: u64 = 24 * 60 * MINUTE;
 
 /// Everything that the gateway needs to know.
 pub(crate) struct Settings {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Listen,
     pub(crate) realm: Realm,
+    pub(crate) data_dir: PathBuf,
     pub(crate) keys: Keys,
     pub(crate) https: Option<HttpsPolicy>,
     /// Whose scripts may call from a browser.
@@ -54,9 +61,19 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<AdminToken>,
     pub(crate) receipts: Option<ReceiptSettings>,
     pub(crate) sandbox: bool,
-    pub(crate) stripe: Option<stripe::Stripe>,
+    pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
+    /// What is sold route by route.
+    pub(crate) services: Services,
+    /// What is told of all that.
+    pub(crate) discovery: Option<DiscoverySettings>,
+    /// The surface for agents.
+    pub(crate) agent: Option<AgentSettings>,
+    /// Routes for customers with an API key.
+    pub(crate) api: Option<Keyed>,
+    /// The file as it is written, to tell later what has changed. Empty without one.
+    pub(crate) file: toml::Table,
 }
 
 /// Where the challenge keys are.
@@ -126,27 +143,31 @@ impl Settings {
     /// | `GATEWAY_ADMIN_TOKEN` | `[admin]`; it switches the operator's routes on |
     /// | `MPP_SECRET_KEY` | the generated challenge key; several separated by commas, the first signs |
     /// | `STRIPE_SECRET_KEY`, `STRIPE_NETWORK_ID` | `rails.stripe`; without a file they switch it on |
-    pub(crate) fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(
+        path: Option<&Path>,
+        command_line: &CommandLine,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
         let place = Place(path);
         let upstream_url = environment.get("GATEWAY_UPSTREAM_URL")?;
-        let file = match (path, &upstream_url) {
+        let (file, written) = match (path, &upstream_url) {
             (Some(path), _) => File::read(path)?,
-            (None, Some(url)) => File::everything_of(url),
-            (None, None) => File::demo(),
+            (None, Some(url)) => (File::everything_of(url), toml::Table::new()),
+            (None, None) => (File::demo(), toml::Table::new()),
         };
         let given = |variable: &str, field: &str, value: Option<String>| match environment.get(variable)? {
             Some(value) => Ok((Some(value), variable.to_owned())),
             None => Ok::<_, ConfigError>((value, place.of(field))),
         };
 
-        let (listen, at) = given("GATEWAY_LISTEN", "listen", file.listen)?;
-        let listen = listen.unwrap_or_else(|| LISTEN.into());
-        let listen: SocketAddr = listen.parse().map_err(|_| {
-            ConfigError::new(at, format_args!("{listen:?} is no address; write IP:PORT, for instance {LISTEN}"))
-        })?;
+        let (listen, at) = match &command_line.addr {
+            Some(address) => (Some(address.clone()), "--addr".to_owned()),
+            None => given("GATEWAY_LISTEN", "listen", file.listen)?,
+        };
+        let listen = Listen::parse(listen.as_deref().unwrap_or(listen::DEFAULT), at)?;
 
         let (realm, at) = given("GATEWAY_REALM", "realm", file.realm)?;
-        if realm.is_none() && !listen.ip().is_loopback() {
+        if realm.is_none() && !listen.is_loopback() {
             return Err(ConfigError::new(
                 at,
                 "it is not set, but the gateway listens beyond this machine; set it to the public host name (or GATEWAY_REALM)",
@@ -154,8 +175,14 @@ impl Settings {
         }
         let realm = Realm::new(realm.as_deref().unwrap_or(REALM)).map_err(|error| ConfigError::new(at, error))?;
 
-        let (data_dir, at) = given("GATEWAY_DATA_DIR", "data_dir", None)?;
-        let data_dir = data_dir.map(PathBuf::from).or(file.data_dir).unwrap_or_else(|| DATA_DIR.into());
+        let (data_dir, at) = match &command_line.data {
+            Some(folder) => (Some(folder.clone()), "--data".to_owned()),
+            None => {
+                let (folder, at) = given("GATEWAY_DATA_DIR", "data_dir", None)?;
+                (folder.map(PathBuf::from).or(file.data_dir), at)
+            }
+        };
+        let data_dir = data_dir.unwrap_or_else(|| DATA_DIR.into());
         if data_dir.as_os_str().is_empty() {
             return Err(ConfigError::new(at, "it is empty; name a folder"));
         }
@@ -184,22 +211,36 @@ impl Settings {
             return Err(place.error("rails", "there is none; set rails.sandbox = true, or add [rails.stripe]"));
         }
 
+        let test_mode = sandbox || !live;
+        if let Some(said) = file.rails.test_mode.filter(|said| *said != test_mode) {
+            return Err(place.error("rails.test_mode", disagrees(said, sandbox)));
+        }
+
         let receipts = match file.receipts {
-            Some(table) => {
-                let test_mode = sandbox || !live;
-                Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?)
-            }
+            Some(table) => Some(receipts::check(place, table, &data_dir, &journal, &realm, test_mode, environment)?),
             None => None,
         };
         let ledger = receipts.as_ref().map(ReceiptSettings::paths).unwrap_or_default();
-        let own = routes::Own { admin: admin.is_some(), ledger };
         let body_limit = place.size("body_limit", file.body_limit, MIB)?;
+        let agent = agent::checked(place, file.agent, file.models, file.well_known, body_limit, environment)?;
+        let api =
+            file.api.map(|table| keyed::check(place, table, agent.as_ref(), body_limit, environment)).transpose()?;
         let currency = file.currency.as_deref().unwrap_or("usd");
+        let services = services::check(place, file.proxy, file.services, currency, body_limit, environment)?;
+        let discovery = catalog::check(place, file.discovery);
+        let own = routes::Own {
+            admin: admin.is_some(),
+            ledger,
+            mounts: services.mounts(),
+            discovery: discovery.is_some(),
+            agent: agent.is_some(),
+        };
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
             cors: file.cors_origins.map(|origins| cors(place, &origins)).transpose()?,
             realm,
+            data_dir,
             keys,
             challenge_ttl: place.seconds("challenge_ttl_secs", file.challenge_ttl_secs, 5 * MINUTE, DAY)?,
             redelivery_grace: place.seconds(
@@ -216,10 +257,40 @@ impl Settings {
             admin,
             receipts,
             sandbox,
-            stripe,
+            stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
-            routes: routes::check(place, file.routes, currency, body_limit, own)?,
+            routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
+            services,
+            discovery,
+            agent,
+            api,
+            file: written,
         })
+    }
+}
+
+/// Why the keys are not those of the mode that the file names.
+fn disagrees(test_mode: bool, sandbox: bool) -> &'static str {
+    match (test_mode, sandbox) {
+        (true, _) => "it is true, but the Stripe key is a live one (sk_live_...): give a test key, or write false",
+        (false, true) => "it is false, but rails.sandbox takes play money: switch that off, or write true",
+        (false, false) => "it is false, but the Stripe key is a test key (sk_test_...): give a live key, or write true",
+    }
+}
+
+impl Settings {
+    /// Whether a field of the file means the same in both, though it may be written differently, or be overruled.
+    pub(super) fn agrees_in(&self, field: &str, other: &Self) -> bool {
+        match field {
+            "listen" => self.listen.is(&other.listen),
+            "realm" => self.realm == other.realm,
+            "data_dir" => self.data_dir == other.data_dir,
+            "challenge_ttl_secs" => self.challenge_ttl == other.challenge_ttl,
+            "redelivery_grace_secs" => self.redelivery_grace == other.redelivery_grace,
+            "lease_secs" => self.lease == other.lease,
+            "shutdown_secs" => self.shutdown == other.shutdown,
+            _ => false,
+        }
     }
 }
 
@@ -319,6 +390,9 @@ fn stripe(
     let mut builder = stripe::Stripe::builder(key, network);
     if let Some(url) = table.base_url {
         builder = builder.base_url(url);
+    }
+    if let Some(account) = table.recipient {
+        builder = builder.recipient(account);
     }
     builder.build().map(Some).map_err(|error| {
         ConfigError::new(format_args!("{} (with {variable}, {NETWORK})", place.of("rails.stripe")), error)

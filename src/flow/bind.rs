@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Inner, Offers, Refusal, RefusalKind, answers::Asked, mint::is_for_scope};
+use super::{
+    Inner, Offers, Refusal, RefusalKind,
+    answers::Asked,
+    mint::is_for_scope,
+    token::{self, IdForm},
+};
 use crate::{
+    key::BoundSlots,
     method::{Checked, Payment, PaymentContext, PaymentMethod},
-    protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, Timestamp},
+    protocol::{ChallengeId, ContentDigest, CredentialBytes, EchoedChallenge, PaymentCredential, Timestamp},
     store::Proof,
 };
 
@@ -45,19 +51,30 @@ pub(super) fn too_late(id: ChallengeId) -> Refusal {
     Refusal::detailed(RefusalKind::PaymentExpired, detail).of(id)
 }
 
+/// What is asked for, as far as a payment is bound to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Requested<'a> {
+    pub(crate) scope: &'a str,
+    pub(crate) digest: Option<&'a ContentDigest>,
+    /// How the ids of its challenges are made.
+    pub(crate) ids: IdForm,
+}
+
 /// Checks a credential, without waiting and without touching the journal.
 ///
 /// The price is never read from the credential: the id is recomputed over the merchant's own offer.
 pub(crate) fn bind(
     merchant: &Inner,
     offers: &Offers,
-    scope: &str,
-    digest: Option<&ContentDigest>,
-    token: &str,
+    requested: &Requested<'_>,
+    presented: &PaymentCredential<'_>,
     context: Option<&PaymentContext>,
 ) -> Result<Bound, Refusal> {
     let malformed = |_| Refusal::new(RefusalKind::MalformedCredential);
-    let credential = CredentialBytes::decode(token).map_err(malformed)?;
+    let credential = match presented {
+        PaymentCredential::Token68(text) => CredentialBytes::decode(text).map_err(malformed)?,
+        PaymentCredential::Params(credential) => token::rebuild(merchant, offers, requested, credential)?,
+    };
     let parsed = credential.parse().map_err(malformed)?;
     let echoed = &parsed.challenge;
 
@@ -73,13 +90,13 @@ pub(crate) fn bind(
         .iter()
         .find(|offer| offer.is_for(&echoed.method, &echoed.intent) && offer.request == echoed.request)
         .ok_or_else(invalid)?;
-    if !offer.slots.verify(&id, expires_text, echoed.digest.as_deref().unwrap_or_default(), opaque) {
+    if !is_ours(&offer.slots, requested.ids, &id, echoed) {
         return Err(invalid());
     }
     // From here on it is certain that this merchant issued the challenge.
     let invalid = || invalid().of(id);
     let expires: Timestamp = expires_text.parse().map_err(|_| invalid())?;
-    if !fits(echoed, merchant, digest) || !is_for_scope(opaque, scope) {
+    if !fits(echoed, merchant, requested.digest) || !is_for_scope(opaque, requested.scope) {
         return Err(invalid());
     }
     let now = merchant.now();
@@ -109,21 +126,31 @@ pub(crate) fn bind(
 /// body or another resource than those of this request.
 pub(crate) fn issued_for_another_request(
     merchant: &Inner,
-    scope: &str,
-    digest: Option<&ContentDigest>,
-    token: &str,
+    requested: &Requested<'_>,
+    presented: &PaymentCredential<'_>,
 ) -> Option<ChallengeId> {
-    let credential = CredentialBytes::decode(token).ok()?;
+    let credential = match presented {
+        PaymentCredential::Token68(text) => CredentialBytes::decode(text).ok()?,
+        PaymentCredential::Params(credential) => return token::plausible_id(merchant, credential),
+    };
     let parsed = credential.parse().ok()?;
     let echoed = &parsed.challenge;
     let id: ChallengeId = echoed.id.parse().ok()?;
-    let (opaque, expires) = (echoed.opaque.as_deref()?, echoed.expires.as_deref()?);
+    let opaque = echoed.opaque.as_deref()?;
     // Another body may have another price, so the offer is not one of this request.
     let slots = merchant.keys.prepare(&echoed.realm, &echoed.method, &echoed.intent, &echoed.request);
-    let ours = echoed.realm == merchant.realm.as_str()
-        && slots.verify(&id, expires, echoed.digest.as_deref().unwrap_or_default(), opaque);
-    let same_request = fits(echoed, merchant, digest) && is_for_scope(opaque, scope);
+    let ours = echoed.realm == merchant.realm.as_str() && is_ours(&slots, requested.ids, &id, echoed);
+    let same_request = fits(echoed, merchant, requested.digest) && is_for_scope(opaque, requested.scope);
     (ours && !same_request).then_some(id)
+}
+
+/// Whether a key of the merchant binds the id to the parameters that are echoed beside it.
+fn is_ours(slots: &BoundSlots, ids: IdForm, id: &ChallengeId, echoed: &EchoedChallenge<'_>) -> bool {
+    let (Some(expires), Some(opaque)) = (echoed.expires.as_deref(), echoed.opaque.as_deref()) else { return false };
+    let digest = echoed.digest.as_deref().unwrap_or_default();
+    // A challenge of the other form was issued before the route was told to make this one.
+    slots.verify(id, expires, digest, opaque)
+        || (ids == IdForm::SelfContained && token::verify(slots, id, expires, digest, opaque))
 }
 
 /// What is not under the offer's own HMAC slots, or must be the same text as well as bound.

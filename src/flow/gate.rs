@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Refusal, RefusalKind, ReplayAnswer, SettleTiming,
+    Delivery, Inner, NotServed, PaymentInfo, PaymentOutcome, Redemption, Refusal, RefusalKind, ReplayAnswer,
+    SettleTiming,
     after::{Money, Pending},
     answers::{self, Found},
     bind::{Bound, too_late},
@@ -36,10 +37,11 @@ pub(crate) async fn settle(
     bound: Bound,
     scope: String,
     timing: SettleTiming,
+    redemption: Redemption,
     in_flight: InFlight,
 ) -> Result<Delivery, NotServed> {
     let started = std::time::Instant::now();
-    let (lease, money, redelivery) = Gate::new(&merchant, &scope, &bound, timing)
+    let (lease, money, redelivery) = Gate { redemption, ..Gate::new(&merchant, &scope, &bound, timing) }
         .run()
         .await
         .map_err(|not_served| not_served.of(bound.payment.id))?;
@@ -115,6 +117,7 @@ pub(super) struct Gate<'a> {
     scope: &'a str,
     pub(super) bound: &'a Bound,
     timing: SettleTiming,
+    redemption: Redemption,
 }
 
 const NOT_KEPT: &str = "This credential was used before: its answer was delivered, and none is kept under this Idempotency-Key. Do not pay again unless you want the resource again: ask without a credential for a new challenge.";
@@ -123,14 +126,32 @@ type Won = (Lease, Money, bool);
 
 impl<'a> Gate<'a> {
     pub(super) fn new(merchant: &'a Inner, scope: &'a str, bound: &'a Bound, timing: SettleTiming) -> Self {
-        Self { merchant, scope, bound, timing }
+        Self { merchant, scope, bound, timing, redemption: Redemption::Live }
     }
 
     async fn run(&self) -> Result<Won, NotServed> {
         if self.bound.too_late {
             return Err(self.too_late().await);
         }
-        match self.claim().await? {
+        let not_taken = self.redemption.refusal();
+        if let Some(refusal) = &not_taken {
+            self.look_for_money(refusal).await?;
+        }
+        match (self.claim().await?, not_taken) {
+            // Somebody has taken its money back, or forgotten it, since the look.
+            (Claimed::Won { lease, resumed: false }, Some(refusal)) => {
+                self.give_up(lease, Release::NotCharged, refusal).await.map_err(NotServed::from)
+            }
+            (Claimed::Won { lease, resumed: true }, Some(_)) => {
+                let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
+                self.give_up(lease, Release::Unknown, refusal).await.map_err(NotServed::from)
+            }
+            (claimed, _) => self.go_on(claimed).await,
+        }
+    }
+
+    async fn go_on(&self, claimed: Claimed) -> Result<Won, NotServed> {
+        match claimed {
             Claimed::Won { lease, resumed } => {
                 let attempt = if resumed { Attempt::Resumed } else { Attempt::First };
                 // Pinned here: a future that is handed on by value is kept twice.
@@ -163,6 +184,18 @@ impl<'a> Gate<'a> {
         }
     }
 
+    /// Where payments are not taken: goes on for money that has moved before, and for nothing else. Only looks.
+    async fn look_for_money(&self, refusal: &Refusal) -> Result<(), NotServed> {
+        let found = self.store(self.merchant.store.find(self.bound.payment.id)).await;
+        let entry = found.map_err(|error| unavailable("find", &error))?;
+        match entry.map(|entry| entry.state) {
+            None => Err(self.given_before(refusal.clone()).await),
+            // Somebody is at work on it, or was. To ask the rail again might be to charge: the sweeper finds out.
+            Some(EntryState::Held) => Err(Refusal::new(RefusalKind::OutcomeUnknown).into()),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The credential can buy nothing any more. What became of its money is said all the same: who has paid
     /// must not be asked to pay again.
     async fn too_late(&self) -> NotServed {
@@ -172,7 +205,10 @@ impl<'a> Gate<'a> {
             Err(error) => return unavailable("find", &error).into(),
         };
         let outcome = match entry.filter(|entry| entry.proof == self.bound.proof()).map(|entry| entry.state) {
-            None => return self.given_before(too_late(id)).await,
+            None => {
+                let refusal = self.redemption.refusal().unwrap_or_else(|| too_late(id));
+                return self.given_before(refusal).await;
+            }
             Some(EntryState::Held) => return Refusal::new(RefusalKind::OutcomeUnknown).into(),
             Some(EntryState::Spent { end: End::Delivered, .. }) => {
                 return self.given_before(Refusal::new(RefusalKind::AlreadyUsed)).await;

@@ -9,8 +9,10 @@ use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
 use rand::RngExt as _;
 
 use super::{
+    bind::Requested,
     offer::{Offer, Offers},
     scope::MAX_SCOPE,
+    token::{IdForm, Seed},
 };
 use crate::protocol::{AcceptPayment, ChallengeId, ContentDigest, Timestamp};
 
@@ -19,8 +21,7 @@ const MAX_CHALLENGES_BYTES: usize = 7 * 1024;
 
 /// What the challenges of one answer have in common.
 pub(crate) struct Terms<'a> {
-    pub(crate) scope: &'a str,
-    pub(crate) digest: Option<&'a ContentDigest>,
+    pub(crate) requested: Requested<'a>,
     pub(crate) expires: Timestamp,
     /// `, description="..."`, or nothing.
     pub(crate) description: &'a str,
@@ -33,12 +34,21 @@ pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>, headers: &mut HeaderMap) 
     let mut opaque_buffer = [0; MAX_OPAQUE];
     let mut expires_buffer = StackText::<MAX_TIMESTAMP>::new();
     let mut digest_buffer = [0; ContentDigest::TEXT_LEN];
+    let Requested { scope, digest, ids } = terms.requested;
+    let (expires, seed) = match ids {
+        IdForm::Plain => (terms.expires, None),
+        // Whole seconds are what the id has room for.
+        IdForm::SelfContained => (terms.expires.truncated(), Some(Seed::random(terms.expires)?)),
+    };
+    let random = || rand::rng().random::<[u8; 16]>();
+    let nonce = seed.as_ref().map_or_else(random, |seed| seed.0);
     // The scope is bounded and the time is ours, so both fit.
-    let opaque = opaque(terms.scope, &mut opaque_buffer)?;
-    write!(expires_buffer, "{}", terms.expires).ok()?;
+    let opaque = opaque(&nonce, scope, &mut opaque_buffer)?;
+    write!(expires_buffer, "{expires}").ok()?;
     let shared = Shared {
+        seed,
         expires: expires_buffer.as_str(),
-        digest: terms.digest.map_or("", |digest| digest.encode(&mut digest_buffer)),
+        digest: digest.map_or("", |digest| digest.encode(&mut digest_buffer)),
         opaque,
         description: terms.description,
     };
@@ -65,7 +75,8 @@ fn add_all<'o>(
     let mut first = None;
     let mut room = MAX_CHALLENGES_BYTES;
     for offer in wanted {
-        let id = offer.slots.sign(shared.expires, shared.digest, shared.opaque);
+        let hmac = offer.slots.sign(shared.expires, shared.digest, shared.opaque);
+        let id = shared.seed.as_ref().map_or(hmac, |seed| seed.id(&hmac));
         let text = challenge(offer, &id, &shared);
         if text.len() > room {
             tracing::warn!(target: crate::trace::TARGET, method = %offer.method.method(), "offer left out: the challenges would exceed 8 KB");
@@ -83,6 +94,8 @@ fn add_all<'o>(
 
 /// The parameters that the challenges of one answer share, as text.
 struct Shared<'a> {
+    /// Where ids are self-contained.
+    seed: Option<Seed>,
     expires: &'a str,
     digest: &'a str,
     opaque: &'a str,
@@ -103,13 +116,13 @@ const MAX_TIMESTAMP: usize = 40;
 /// A scope needs no escapes in JSON; base64 adds a third. Buffers on the stack are wiped for every
 /// challenge, so they are no larger than need be.
 const MAX_OPAQUE_JSON: usize = MAX_SCOPE + 64;
-const MAX_OPAQUE: usize = MAX_OPAQUE_JSON.div_ceil(3) * 4;
+pub(super) const MAX_OPAQUE: usize = MAX_OPAQUE_JSON.div_ceil(3) * 4;
 
 /// The `opaque` parameter: base64url of `{"nonce":"...","scope":"..."}`, whose members stand in
 /// canonical order. The nonce makes every challenge unique, the scope ties it to one resource.
-fn opaque<'b>(scope: &str, buffer: &'b mut [u8; MAX_OPAQUE]) -> Option<&'b str> {
+pub(super) fn opaque<'b>(nonce_bytes: &[u8; 16], scope: &str, buffer: &'b mut [u8; MAX_OPAQUE]) -> Option<&'b str> {
     let mut nonce = [0; 22];
-    URL_SAFE_NO_PAD.encode_slice(rand::rng().random::<[u8; 16]>(), &mut nonce).ok()?;
+    URL_SAFE_NO_PAD.encode_slice(nonce_bytes, &mut nonce).ok()?;
     let mut json = [0; MAX_OPAQUE_JSON];
     let mut rest = json.as_mut_slice();
     rest.write_all(br#"{"nonce":""#).ok()?;

@@ -19,6 +19,7 @@ mod offer;
 mod outcome;
 mod payload;
 mod record;
+mod redemption;
 mod refund;
 mod refusal;
 mod repeat;
@@ -26,13 +27,14 @@ mod scope;
 mod sweep;
 mod tasks;
 mod terms;
+mod token;
 mod transport;
 mod unfulfilled;
 
 pub(crate) use self::{
     after::check_timing,
     answers::{Held, Keeper, NotServed, idempotency_key, key_half, reused},
-    bind::{Bound, bind, issued_for_another_request},
+    bind::{Bound, Requested, bind, issued_for_another_request},
     config::Settings,
     delivery::{Delivery, Step},
     filing::Sealed,
@@ -44,12 +46,15 @@ pub(crate) use self::{
     record::{Closing, Failure, PANICKED, Record, Seen},
     scope::scope,
     tasks::{Detached, InFlight, within},
+    terms::offers_of,
+    token::IdForm,
 };
 pub use self::{
     after::{PendingPayment, SettleTiming},
     config::{ConfigError, MerchantBuilder, ReplayAnswer},
     info::PaymentInfo,
     outcome::PaymentOutcome,
+    redemption::Redemption,
     refund::{RefundFailed, RefundStatus},
     refusal::{Refusal, RefusalKind},
     sweep::{Sweeper, Swept},

@@ -72,6 +72,11 @@ pub enum RefusalKind {
     NotPriced,
     /// 403: payments are taken over HTTPS only.
     InsecureTransport,
+    /// 403: payments are not taken here yet, see [`Redemption`](crate::Redemption). Nothing was charged.
+    PrivatePreview,
+    /// 403: the route takes payments alone, and the request carries a credential of another scheme. Nothing was
+    /// charged.
+    OtherScheme,
     /// 500: the price of this request can be paid on no rail.
     NoOffer,
 }
@@ -93,7 +98,11 @@ impl RefusalKind {
             | Self::IdempotencyKeyInvalid => StatusCode::BAD_REQUEST,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InFlight => StatusCode::CONFLICT,
-            Self::AlreadyUsed | Self::ProofUsed | Self::InsecureTransport => StatusCode::FORBIDDEN,
+            Self::AlreadyUsed
+            | Self::ProofUsed
+            | Self::InsecureTransport
+            | Self::PrivatePreview
+            | Self::OtherScheme => StatusCode::FORBIDDEN,
             Self::OutcomeUnknown | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -124,6 +133,8 @@ impl RefusalKind {
             Self::BodyUnreadable => "body_unreadable",
             Self::NotPriced => "not_priced",
             Self::InsecureTransport => "insecure_transport",
+            Self::PrivatePreview => "private_preview",
+            Self::OtherScheme => "other_scheme",
             Self::NoOffer => "no_offer",
         }
     }
@@ -158,6 +169,10 @@ impl RefusalKind {
             Self::BodyUnreadable => "The request body broke off.",
             Self::NotPriced => "The request cannot be priced.",
             Self::InsecureTransport => "Payments are taken over HTTPS only.",
+            Self::PrivatePreview => "This is a private preview: payments are not taken yet. Nothing was charged.",
+            Self::OtherScheme => {
+                "This resource takes payments and no API keys. Nothing was charged. Ask without any other Authorization for a challenge."
+            }
             Self::NoOffer => "The price of this resource cannot be paid with any configured method.",
         }
     }

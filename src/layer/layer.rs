@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use super::{Payment, ReceiptHeader, route::Route};
 use crate::{
     Merchant,
-    flow::{self, ConfigError, OfferBook, SettleTiming},
+    flow::{self, ConfigError, IdForm, OfferBook, OfferTerms, Redemption, SettleTiming},
     pricing::{IntoPricing, Pricing},
 };
 
@@ -95,6 +95,41 @@ impl PaymentLayer {
         flow::check_timing(&self.route.merchant, &self.route.book, timing)?;
         self.route.timing = timing;
         Ok(self)
+    }
+
+    /// Whether payments are taken for what is asked for: they are, unless this says otherwise. Challenges are issued
+    /// all the same.
+    pub fn redemption(mut self, redemption: Redemption) -> Self {
+        self.route.redemption = redemption;
+        self
+    }
+
+    /// Takes `Authorization: Payment id="...", credential="..."` beside the credential of the core draft, for clients
+    /// that echo nothing of a challenge but its id: `credential` is a bare token of a rail that knows what to do with
+    /// one ([`PaymentMethod::token_payload`](crate::method::PaymentMethod::token_payload)), for instance a Shared
+    /// Payment Token. Off by default.
+    ///
+    /// The ids of such a route contain what its challenges are rebuilt from, so it takes no state, and every check
+    /// stays what it is. Challenges that were issued before it was switched on stay good; those that were issued
+    /// while it was on do not when it is switched off.
+    pub fn accept_token_credentials(mut self, on: bool) -> Self {
+        self.route.ids = if on { IdForm::SelfContained } else { IdForm::Plain };
+        self
+    }
+
+    /// Refuses requests whose `Authorization` has anything of another scheme, for instance an API key, also beside a
+    /// payment: 403 before anything is charged, and without a challenge. Off by default: they are asked to pay, and the
+    /// service behind sees what they bring.
+    pub fn refuse_other_schemes(mut self, on: bool) -> Self {
+        self.route.only_payments = on;
+        self
+    }
+
+    /// What this route asks for, as far as its pricing [knows](Pricing::known) before a request comes: one entry for
+    /// each challenge of a fixed price, and otherwise one for each rail and currency, without an amount where that
+    /// depends on the request. See [`Merchant::dynamic_offers`] for a pricing that knows nothing.
+    pub fn offers(&self) -> Vec<OfferTerms> {
+        flow::offers_of(&self.route.merchant, &*self.route.pricing)
     }
 
     /// Binds the query too: for routes where it selects what is bought. Off by default.

@@ -120,6 +120,8 @@ fn problem_type(kind: RefusalKind) -> ProblemType {
         RefusalKind::Unavailable => ProblemType::ServiceUnavailable,
         RefusalKind::BodyTooLarge => ProblemType::PayloadTooLarge,
         RefusalKind::InsecureTransport => ProblemType::HttpsRequired,
+        RefusalKind::PrivatePreview => ProblemType::PrivatePreview,
+        RefusalKind::OtherScheme => ProblemType::OnlyPayments,
         RefusalKind::NoOffer => ProblemType::InternalError,
     }
 }

@@ -19,11 +19,14 @@ use super::{
 use crate::{
     Merchant,
     flow::{
-        self, Bound, Delivery, Detached, InFlight, Inner, NotServed, OfferBook, Offers, Refusal, RefusalKind,
-        SettleTiming, Terms, events,
+        self, Bound, Delivery, Detached, IdForm, InFlight, Inner, NotServed, OfferBook, Offers, Redemption, Refusal,
+        RefusalKind, Requested, SettleTiming, Terms, events,
     },
     pricing::{HeadQuote, Pricing, Quote},
-    protocol::{ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, payment_credential},
+    protocol::{
+        ACCEPT_PAYMENT, AcceptPayment, AuthorizationError, ContentDigest, PaymentCredential, has_other_scheme,
+        payment_credential, presented_credential,
+    },
     trace,
 };
 
@@ -38,6 +41,10 @@ pub(super) struct Route {
     pub(super) free_when: Option<Arc<Predicate>>,
     pub(super) label: Option<Arc<str>>,
     pub(super) timing: SettleTiming,
+    pub(super) redemption: Redemption,
+    /// Self-contained where token credentials are taken.
+    pub(super) ids: IdForm,
+    pub(super) only_payments: bool,
     pub(super) bind_query: bool,
     pub(super) bind_body: bool,
     pub(super) body_limit: usize,
@@ -83,6 +90,9 @@ impl Route {
             free_when: None,
             label: None,
             timing: SettleTiming::default(),
+            redemption: Redemption::default(),
+            ids: IdForm::default(),
+            only_payments: false,
             bind_query: false,
             bind_body: true,
             body_limit: 1024 * 1024,
@@ -115,6 +125,9 @@ impl Route {
         };
         if self.merchant.settings.https.as_ref().is_some_and(|policy| !policy.allows(head)) {
             return Opening::Refused(Refusal::new(RefusalKind::InsecureTransport));
+        }
+        if self.only_payments && has_other_scheme(head.headers.get_all(AUTHORIZATION)) {
+            return Opening::Refused(Refusal::new(RefusalKind::OtherScheme));
         }
         // A body is what the body says, not what a header says.
         let has_body = !body.is_end_stream();
@@ -160,13 +173,14 @@ impl Route {
             Err(refusal) => return Admission::Answer(self.refuse(refusal, head)),
         };
         let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
-        let bound = match payment_credential(head.headers.get_all(AUTHORIZATION)) {
+        let bound = match self.presented(head) {
             Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
-            Ok(Some(token)) => {
-                let bound = flow::bind(&self.merchant, offers, &scope, digest, token, head.extensions.get());
+            Ok(Some(presented)) => {
+                let requested = Requested { scope: &scope, digest, ids: self.ids };
+                let bound = flow::bind(&self.merchant, offers, &requested, &presented, head.extensions.get());
                 match (bound, key) {
                     (Err(refusal), Some(key)) if refusal.kind() == RefusalKind::InvalidChallenge => {
-                        match self.ask_for_reuse(&refusal, key, &scope, digest, token) {
+                        match self.ask_for_reuse(&refusal, key, &requested, &presented) {
                             Some(gate) => return Admission::Gate(gate),
                             None => Err(refusal),
                         }
@@ -189,10 +203,20 @@ impl Route {
         }
     }
 
+    /// The credential of a request, in the forms that this route takes.
+    fn presented<'h>(&self, head: &'h Parts) -> Result<Option<PaymentCredential<'h>>, AuthorizationError> {
+        let values = head.headers.get_all(AUTHORIZATION);
+        match self.ids {
+            IdForm::Plain => payment_credential(values).map(|token| token.map(PaymentCredential::Token68)),
+            IdForm::SelfContained => presented_credential(values),
+        }
+    }
+
     /// Takes the money, detached from the connection.
     fn gate(&self, bound: Bound, scope: String, in_flight: InFlight) -> Gate {
         let span = events::payment_span(&bound);
-        let settled = flow::settle(Arc::clone(&self.merchant), bound, scope, self.timing, in_flight);
+        let merchant = Arc::clone(&self.merchant);
+        let settled = flow::settle(merchant, bound, scope, self.timing, self.redemption, in_flight);
         Detached::new(settled.instrument(span))
     }
 
@@ -201,11 +225,10 @@ impl Route {
         &self,
         refusal: &Refusal,
         key: &[u8],
-        scope: &str,
-        digest: Option<&ContentDigest>,
-        token: &str,
+        requested: &Requested<'_>,
+        presented: &PaymentCredential<'_>,
     ) -> Option<Gate> {
-        let id = flow::issued_for_another_request(&self.merchant, scope, digest, token)?;
+        let id = flow::issued_for_another_request(&self.merchant, requested, presented)?;
         let in_flight = self.merchant.tasks.enter()?;
         let (merchant, key, refusal) = (Arc::clone(&self.merchant), flow::key_half(key), refusal.clone());
         Some(Detached::new(async move {
@@ -235,8 +258,7 @@ impl Route {
         }
         let accept = AcceptPayment::parse(head.headers.get_all(ACCEPT_PAYMENT));
         let terms = Terms {
-            scope,
-            digest,
+            requested: Requested { scope, digest, ids: self.ids },
             expires: self.merchant.now().truncated().saturating_add(self.merchant.settings.challenge_ttl),
             description: offers.description.as_deref().unwrap_or(&self.description),
             accept: accept.as_ref(),
@@ -264,6 +286,9 @@ impl fmt::Debug for Route {
             .field("realm", &self.merchant.realm)
             .field("label", &self.label)
             .field("timing", &self.timing)
+            .field("redemption", &self.redemption)
+            .field("ids", &self.ids)
+            .field("only_payments", &self.only_payments)
             .field("bind_query", &self.bind_query)
             .field("bind_body", &self.bind_body)
             .field("body_limit", &self.body_limit)

@@ -60,6 +60,17 @@ pub trait PaymentMethod: Send + Sync + 'static {
     /// such offer (another currency, below its minimum).
     fn offer(&self, price: &Price) -> Option<OfferRequest>;
 
+    /// The payload of a credential that brings nothing but a token of this rail: a Shared Payment Token. Asked for
+    /// where a route takes [token credentials](crate::PaymentLayer::accept_token_credentials); the payload then goes
+    /// through [`check`](Self::check) as any other. The same token gives the same payload.
+    ///
+    /// `None` from a rail on which a token by itself is no proof, which is what a method says that does not implement
+    /// this.
+    fn token_payload(&self, token: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let _ = token;
+        None
+    }
+
     /// Checks what can be checked without waiting: the form of the payload, signatures, limits. Names
     /// the proof and the payer.
     ///

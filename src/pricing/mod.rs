@@ -1,11 +1,13 @@
 //! Pricing: from a request to what it costs.
 //!
 //! A [`Price`] is the simplest [`Pricing`]; a closure over the head of the request is another;
-//! [`with_body`] and [`with_async`] take more. Whatever a price depends on, it is decided before a
-//! challenge is issued, and decided again, from the merchant's own side, when the credential comes.
+//! [`with_body`] and [`with_async`] take more, and [`ModelOptions`] reads the model in a JSON body.
+//! Whatever a price depends on, it is decided before a challenge is issued, and decided again, from the
+//! merchant's own side, when the credential comes.
 
 mod closures;
 mod models;
+mod named_model;
 mod quote;
 
 use async_trait::async_trait;
@@ -14,7 +16,7 @@ use http::request::Parts;
 
 pub use self::{
     closures::{WithAsync, WithBody, with_async, with_body},
-    models::{ModelOption, ModelOptions},
+    models::{InvalidModelOptions, ModelOption, ModelOptions, ModelStatus},
     quote::{Prices, Quote, Refused},
 };
 use crate::protocol::Price;
@@ -35,6 +37,11 @@ pub trait Pricing: Send + Sync + 'static {
     /// start-up.
     fn fixed(&self) -> Option<&Prices> {
         None
+    }
+
+    /// The prices that it may ask for, as far as they are known before a request comes: for discovery.
+    fn known(&self) -> Vec<Prices> {
+        self.fixed().into_iter().cloned().collect()
     }
 
     /// Decides from the head of the request, or says what else it takes.

@@ -5,7 +5,7 @@
 //! copied. What other schemes put between their commas is not ours to judge: an element that has no
 //! legal form only matters when it belongs to the Payment scheme.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
@@ -25,10 +25,50 @@ pub enum AuthorizationError {
     /// More than [`MAX_HEADER_BYTES`].
     #[error("the Authorization header is too large")]
     TooLarge,
-    /// A Payment credential that is not one token68 (RFC 9110 section 11.2), or a list that ends
-    /// inside a quoted string.
+    /// A Payment credential that is not one token68 (RFC 9110 section 11.2) or, where that is asked for, an
+    /// id and a token; or a list that ends inside a quoted string.
     #[error("the Payment credential is malformed")]
     Malformed,
+}
+
+/// What stands behind `Payment` in `Authorization`. `Debug` prints nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PaymentCredential<'h> {
+    /// The credential of the core draft (section 5.2): base64url of JSON.
+    Token68(&'h str),
+    /// `id="...", credential="..."`: a challenge by its id, and a token of its rail.
+    Params(TokenCredential<'h>),
+}
+
+/// A credential that names a challenge by its id alone and brings a token of its rail. `Debug` prints nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenCredential<'h> {
+    id: &'h str,
+    token: &'h str,
+}
+
+impl<'h> TokenCredential<'h> {
+    /// The id of a challenge, as it stands there.
+    pub fn id(&self) -> &'h str {
+        self.id
+    }
+
+    /// The token: whoever has it can take the money.
+    pub fn token(&self) -> &'h str {
+        self.token
+    }
+}
+
+impl fmt::Debug for PaymentCredential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaymentCredential(..)")
+    }
+}
+
+impl fmt::Debug for TokenCredential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenCredential(..)")
+    }
 }
 
 /// Finds the one Payment credential among all values of `Authorization` and returns its token68.
@@ -42,8 +82,25 @@ pub enum AuthorizationError {
 pub fn payment_credential<'h>(
     values: impl IntoIterator<Item = &'h HeaderValue>,
 ) -> Result<Option<&'h str>, AuthorizationError> {
+    match presented_credential(values)? {
+        None => Ok(None),
+        Some(PaymentCredential::Token68(token)) => Ok(Some(token)),
+        Some(PaymentCredential::Params(_)) => Err(AuthorizationError::Malformed),
+    }
+}
+
+/// Finds the one Payment credential among all values of `Authorization`, in either form: the token68 of the core
+/// draft, or the auth-params `id` and `credential`, each once and not empty, in quotes or not, and without escapes, so
+/// that a token has one spelling. Other parameters are passed over. The two forms cannot be taken for each other.
+///
+/// # Errors
+/// [`AuthorizationError`].
+pub fn presented_credential<'h>(
+    values: impl IntoIterator<Item = &'h HeaderValue>,
+) -> Result<Option<PaymentCredential<'h>>, AuthorizationError> {
     let mut room = MAX_HEADER_BYTES;
     let mut token = None;
+    let mut params = Params::default();
     let mut count = 0_usize;
     let mut malformed = false;
     // Header lines of one name are one list (RFC 9110 section 5.2), so the scheme that a parameter
@@ -71,21 +128,67 @@ pub fn payment_credential<'h>(
                         count += 1;
                         match element.body {
                             Body::Token68(text) => token = Some(text),
-                            _ => malformed = true,
+                            body => params.take(body),
                         }
                     }
                 }
-                None => malformed |= in_payment,
+                None if in_payment => params.take(element.body),
+                None => {}
             }
         }
     }
     if count > 1 {
-        Err(AuthorizationError::Multiple)
-    } else if malformed {
-        Err(AuthorizationError::Malformed)
-    } else {
-        Ok(token)
+        return Err(AuthorizationError::Multiple);
     }
+    match (malformed, token, params) {
+        (false, None, Params { found: false, .. }) => Ok(None),
+        (false, Some(token), Params { found: false, .. }) => Ok(Some(PaymentCredential::Token68(token))),
+        (false, None, Params { id: Some(id), token: Some(token), malformed: false, .. }) => {
+            Ok(Some(PaymentCredential::Params(TokenCredential { id, token })))
+        }
+        _ => Err(AuthorizationError::Malformed),
+    }
+}
+
+/// The parameters of a Payment credential that is not a token68.
+#[derive(Default)]
+struct Params<'h> {
+    id: Option<&'h str>,
+    token: Option<&'h str>,
+    found: bool,
+    malformed: bool,
+}
+
+impl<'h> Params<'h> {
+    fn take(&mut self, body: Body<'h>) {
+        self.found = true;
+        let Body::Param(name, value) = body else {
+            self.malformed = true;
+            return;
+        };
+        let slot = match () {
+            () if name.eq_ignore_ascii_case("id") => &mut self.id,
+            () if name.eq_ignore_ascii_case("credential") => &mut self.token,
+            () => return,
+        };
+        let value = value.as_plain().filter(|value| !value.is_empty());
+        self.malformed |= value.is_none() || slot.is_some();
+        *slot = value;
+    }
+}
+
+/// Whether anything in `Authorization` belongs to another scheme than Payment.
+pub(crate) fn has_other_scheme<'h>(values: impl IntoIterator<Item = &'h HeaderValue>) -> bool {
+    let mut in_payment = false;
+    values.into_iter().map(HeaderValue::as_bytes).any(|line| {
+        elements(line).any(|element| match element {
+            Ok(element) => {
+                in_payment = element.scheme.map_or(in_payment, |scheme| scheme.eq_ignore_ascii_case(PAYMENT));
+                element.scheme.is_some() && !in_payment
+            }
+            Err(Unterminated) => !in_payment && !mentions_payment(line),
+        })
+    })
 }
 
 /// Takes Payment credentials out of `Authorization`, so that what lies behind the gate never sees
@@ -194,6 +297,17 @@ pub(super) enum ParamValue<'h> {
 }
 
 impl<'h> ParamValue<'h> {
+    /// The value where it is printable ASCII that stands there as it is.
+    fn as_plain(self) -> Option<&'h str> {
+        match self {
+            Self::Token(text) => Some(text),
+            Self::Quoted(quoted) if read(quoted).all(|b| matches!(b, b' '..=b'~') && *b != b'\\') => {
+                std::str::from_utf8(quoted).ok()
+            }
+            Self::Quoted(_) => None,
+        }
+    }
+
     /// The value as text.
     ///
     /// Bytes outside ASCII are UTF-8 or, when they are not, Latin-1. `\uXXXX` is a UTF-16 code unit

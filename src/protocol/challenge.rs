@@ -236,6 +236,23 @@ pub fn authorization(
     source: Option<&str>,
     payload: &(impl Serialize + ?Sized),
 ) -> Result<HeaderValue, ChallengeError> {
+    let json = credential_json(challenge, source, payload)?;
+    let mut value = String::from("Payment ");
+    URL_SAFE_NO_PAD.encode_string(&*json, &mut value);
+    if value.len() > MAX_HEADER_BYTES {
+        return Err(ChallengeError::TooLarge);
+    }
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ChallengeError::Syntax)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The JSON of a credential.
+pub(super) fn credential_json(
+    challenge: &Challenge,
+    source: Option<&str>,
+    payload: &(impl Serialize + ?Sized),
+) -> Result<Zeroizing<String>, ChallengeError> {
     #[derive(Serialize)]
     struct Wire<'a> {
         challenge: Echo<'a>,
@@ -259,15 +276,7 @@ pub fn authorization(
     }
     let payload = serde_json::from_str(&payload).map_err(no_payload)?;
     let wire = Wire { challenge: Echo(challenge), payload, source };
-    let json = serde_json::to_vec(&wire).map(Zeroizing::new).map_err(no_payload)?;
-    let mut value = String::from("Payment ");
-    URL_SAFE_NO_PAD.encode_string(&*json, &mut value);
-    if value.len() > MAX_HEADER_BYTES {
-        return Err(ChallengeError::TooLarge);
-    }
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).map_err(|_| ChallengeError::Syntax)?;
-    value.set_sensitive(true);
-    Ok(value)
+    serde_json::to_string(&wire).map(Zeroizing::new).map_err(no_payload)
 }
 
 /// RFC 9530 as far as a receiver must understand it to pass the text on: one `algorithm=:base64:`,

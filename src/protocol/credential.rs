@@ -6,12 +6,13 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use zeroize::Zeroizing;
 
 use super::{
     auth_params::MAX_HEADER_BYTES,
     base64url,
+    challenge::{Challenge, ChallengeError, credential_json},
     ids::{Intent, MethodId},
     jcs,
     json::{self, Text},
@@ -59,6 +60,11 @@ impl CredentialBytes {
                 Err(CredentialError::Json)
             }
         }
+    }
+
+    /// The credential that answers `challenge` with `payload`, as if it had been decoded.
+    pub(crate) fn answering(challenge: &Challenge, payload: &Map<String, Value>) -> Result<Self, ChallengeError> {
+        credential_json(challenge, None, payload).map(Self)
     }
 
     /// Reads the credential, borrowing from these bytes.

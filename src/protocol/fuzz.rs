@@ -8,16 +8,36 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     AcceptPayment, AuthorizationError, Challenge, ChallengeError, Credential, CredentialBytes, Intent, MethodId,
-    Receipt, ReceiptError, authorization as write_authorization, base64url, payment_credential,
-    remove_payment_credentials,
+    PaymentCredential, Receipt, ReceiptError, authorization as write_authorization, base64url, has_other_scheme,
+    payment_credential, presented_credential, push_quoted, remove_payment_credentials,
 };
 
-/// `Authorization` lines: whatever is found, nothing of it is left behind the gate, and what is not
-/// ours comes through untouched.
+/// `Authorization` lines: whatever is found, in either form, nothing of it is left behind the gate, and what is not
+/// ours comes through untouched. What was read is read again from what it would be written as.
 pub fn authorization(data: &[u8]) {
     let values = lines(data);
     let found = payment_credential(&values);
     let left = removed(&values);
+    match presented_credential(&values) {
+        Ok(Some(PaymentCredential::Params(credential))) => {
+            assert_eq!(found, Err(AuthorizationError::Malformed));
+            let (id, token) = (credential.id(), credential.token());
+            assert!(!id.is_empty() && !token.is_empty() && !format!("{id}{token}").contains('\\'));
+            for names in [["id", "credential"], ["ID", "Credential"]] {
+                let mut text = String::from("PAYMENT ");
+                push_quoted(&mut text, names[1], token);
+                text.push_str(",x=y , ");
+                push_quoted(&mut text, names[0], id);
+                let alone = HeaderValue::from_str(&text).unwrap();
+                assert_eq!(presented_credential([&alone]), Ok(Some(PaymentCredential::Params(credential))));
+                assert_eq!(payment_credential([&alone]), Err(AuthorizationError::Malformed));
+            }
+        }
+        Ok(Some(PaymentCredential::Token68(token))) => assert_eq!(found, Ok(Some(token))),
+        Ok(None) => assert_eq!(found, Ok(None)),
+        Err(error) => assert_eq!(found, Err(error)),
+    }
+    assert!(!has_other_scheme(&left) || has_other_scheme(&values));
     match found {
         Err(AuthorizationError::TooLarge) => return,
         Ok(None) => assert_eq!(left, values),
@@ -141,6 +161,13 @@ pub fn credential(data: &[u8]) {
         assert_eq!(again.challenge, credential.challenge);
         assert_eq!(again.source, credential.source);
         assert_eq!(again.payload, credential.payload);
+        // The same without the detour over a header, as it is made for a bare token.
+        if let Ok(Value::Object(payload)) = serde_json::from_str(credential.payload) {
+            let made = CredentialBytes::answering(&challenge_of(&credential), &payload).unwrap();
+            let made = made.parse().unwrap();
+            assert_eq!((made.challenge, made.source), (credential.challenge, None));
+            assert_eq!(made.payload, serde_json::to_string(&payload).unwrap());
+        }
     }
 }
 
@@ -181,6 +208,8 @@ pub(crate) mod tests {
         "Digest username=\"a, Payment b\", realm=x\npayment\tabc",
         "Payment id=\"x\", credential=\"\\\"\\\\\"",
         "Payment\n\nid=x, Basic Zm9v",
+        "Payment id=\"abc\", credential=\"spt_1\"",
+        "payment Credential=spt_1\nID = x, other=\"\\\"\", Bearer t0ken",
         "Bearer \"never closed, Payment abc",
         "AWS4-HMAC-SHA256 Credential=A/b/s3, SignedHeaders=host;date, Signature=f",
     ];

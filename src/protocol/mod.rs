@@ -20,10 +20,13 @@ mod settlement;
 mod signed_receipt;
 mod time;
 
-pub(crate) use self::auth_params::push_quoted;
+pub(crate) use self::auth_params::{has_other_scheme, push_quoted};
 pub use self::{
     accept_payment::AcceptPayment,
-    auth_params::{AuthorizationError, MAX_HEADER_BYTES, payment_credential, remove_payment_credentials},
+    auth_params::{
+        AuthorizationError, MAX_HEADER_BYTES, PaymentCredential, TokenCredential, payment_credential,
+        presented_credential, remove_payment_credentials,
+    },
     challenge::{Challenge, ChallengeError, authorization},
     credential::{Credential, CredentialBytes, CredentialError, EchoedChallenge},
     digest::{ContentDigest, Digester, InvalidDigest},

@@ -38,6 +38,12 @@ pub enum ProblemType {
     /// 403: the Payment scheme is served over TLS only. Nothing was charged, but the credential was
     /// sent in the clear.
     HttpsRequired,
+    /// 403: payments are not taken here yet. Nothing was charged, and another payment would not be taken
+    /// either.
+    PrivatePreview,
+    /// 403: the resource takes payments alone, and the request carries a credential of another scheme, such
+    /// as an API key. Nothing was charged; ask without it for a challenge.
+    OnlyPayments,
     /// 422: the `Idempotency-Key` was used before with the same credential for another request. Nothing
     /// was charged for this one.
     IdempotencyKeyReused,
@@ -81,6 +87,8 @@ impl ProblemType {
             Self::PaymentInProgress => ours!("PaymentInProgress"),
             Self::PaymentOutcomeUnknown => ours!("PaymentOutcomeUnknown"),
             Self::HttpsRequired => ours!("HttpsRequired"),
+            Self::PrivatePreview => ours!("PrivatePreview"),
+            Self::OnlyPayments => ours!("OnlyPayments"),
             Self::IdempotencyKeyReused => ours!("IdempotencyKeyReused"),
             Self::BadRequest
             | Self::Forbidden
@@ -105,6 +113,8 @@ impl ProblemType {
             Self::PaymentInProgress => "Payment In Progress",
             Self::PaymentOutcomeUnknown => "Payment Outcome Unknown",
             Self::HttpsRequired => "HTTPS Required",
+            Self::PrivatePreview => "Private Preview",
+            Self::OnlyPayments => "Only Payments Accepted",
             Self::IdempotencyKeyReused => "Idempotency-Key Is Already Used",
             Self::BadRequest => "Bad Request",
             Self::Forbidden => "Forbidden",
@@ -125,7 +135,7 @@ impl ProblemType {
             | Self::MalformedCredential
             | Self::InvalidChallenge => 402,
             Self::MethodUnsupported | Self::BadRequest => 400,
-            Self::HttpsRequired | Self::Forbidden => 403,
+            Self::HttpsRequired | Self::PrivatePreview | Self::OnlyPayments | Self::Forbidden => 403,
             Self::PaymentInProgress => 409,
             Self::PayloadTooLarge => 413,
             Self::IdempotencyKeyReused => 422,
@@ -261,7 +271,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [ProblemType; 17] = [
+    const ALL: [ProblemType; 19] = [
         ProblemType::PaymentRequired,
         ProblemType::PaymentInsufficient,
         ProblemType::PaymentExpired,
@@ -272,6 +282,8 @@ mod tests {
         ProblemType::PaymentInProgress,
         ProblemType::PaymentOutcomeUnknown,
         ProblemType::HttpsRequired,
+        ProblemType::PrivatePreview,
+        ProblemType::OnlyPayments,
         ProblemType::IdempotencyKeyReused,
         ProblemType::BadRequest,
         ProblemType::Forbidden,
@@ -315,10 +327,10 @@ mod tests {
     #[test]
     fn an_additional_member_cannot_replace_one_of_the_draft() {
         let problem = Problem::new(ProblemType::TooManyRequests, "Later.")
+            .with("quote\"d", json!({"a": [1]}))
             .with("retryAfter", 30)
             .with("status", 200)
-            .with("challengeId", "x")
-            .with("quote\"d", json!({"a": [1]}));
+            .with("challengeId", "x");
         assert_eq!(
             String::from_utf8(problem.to_json()).unwrap(),
             r#"{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Later.","quote\"d":{"a":[1]},"retryAfter":30}"#

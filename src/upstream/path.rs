@@ -13,19 +13,33 @@
 /// assert!(!is_plain_path("/free/%2e%2e/paid"));
 /// ```
 pub fn is_plain_path(path: &str) -> bool {
-    let Some(decoded) = decode(path) else { return false };
-    // Some servers cut a segment at a semicolon: `/..;/`.
-    decoded.split(|byte| *byte == b'/').all(|segment| {
+    let Some(mut decoded) = decode(path.as_bytes()) else { return false };
+    // A server behind a proxy of its own may decode more than once.
+    for _ in 0..3 {
+        if !has_plain_segments(&decoded) {
+            return false;
+        }
+        match decode(&decoded) {
+            Some(again) if again != decoded => decoded = again,
+            _ => break,
+        }
+    }
+    true
+}
+
+fn has_plain_segments(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').all(|segment| {
+        // Some servers cut a segment at a semicolon: `/..;/`.
         let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
         name != b"." && name != b".." && !segment.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control())
     })
 }
 
 /// Undoes percent-encoding, once; `None` when it is broken.
-fn decode(path: &str) -> Option<Vec<u8>> {
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let hex = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = path.bytes();
-    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = text.iter().copied();
+    let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         decoded.push(if byte == b'%' { hex(bytes.next())? * 16 + hex(bytes.next())? } else { byte });
     }
@@ -57,10 +71,15 @@ mod tests {
             "/%zz",
             "/%2",
             "/%",
+            "/%252e%252e/a",
+            "/%25252e./a",
+            "/a%255cb",
         ] {
             assert!(!is_plain_path(bad), "{bad}");
         }
-        for good in ["/", "/v1/messages", "/a.b/..c/...", "/a%2fb", "/a%20b;v=1", "//a", "", "/%E2%82%AC", "/a:b@c"] {
+        for good in
+            ["/", "/v1/messages", "/a.b/..c/...", "/a%2fb", "/a%20b;v=1", "//a", "", "/%E2%82%AC", "/a:b@c", "/100%25"]
+        {
             assert!(is_plain_path(good), "{good}");
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     refund::ProviderCall,
 };
 
-/// How far a call has come. It only goes forwards.
+/// How far a call has come. It only goes forwards, unless the provider [refuses](Report::refused) it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -37,6 +37,7 @@ pub struct Report(Arc<Inner>);
 struct Inner {
     stage: AtomicU8,
     timed_out: AtomicU8,
+    broken: AtomicU8,
     attribution: Attribution,
 }
 
@@ -56,14 +57,30 @@ impl Report {
         self.reach(Stage::FirstByte);
     }
 
-    /// Its answer is complete.
+    /// Its answer is complete, unless it was called [broken](Self::broken).
     pub fn finished(&self) {
-        self.reach(Stage::Finished);
+        if self.0.broken.load(Ordering::Relaxed) == 0 {
+            self.reach(Stage::Finished);
+        }
+    }
+
+    /// Its answer will not be complete, although its body ends in order: the error stands in it, as in a stream of
+    /// events that ends with one.
+    pub fn broken(&self) {
+        self.0.broken.store(1, Ordering::Relaxed);
     }
 
     /// The provider was asked and did not begin to answer in time.
     pub fn timed_out(&self) {
         self.0.timed_out.store(1, Ordering::Relaxed);
+    }
+
+    /// The provider was asked and has said that it does nothing: too busy, not allowed, not a request for it. The
+    /// call then counts as not started, unless its answer has begun.
+    pub fn refused(&self) {
+        let (asked, not) = (Stage::Started as u8, Stage::NotStarted as u8);
+        // It fails when the answer has begun, or when nobody was asked: then there is nothing to take back.
+        let _ = self.0.stage.compare_exchange(asked, not, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn reach(&self, stage: Stage) {

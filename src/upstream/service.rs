@@ -148,8 +148,11 @@ fn report_of(request: &Request<Body>) -> Report {
 fn passed_back(answer: Response<Body>, call: &Call) -> Response<Body> {
     let (mut head, body) = answer.into_parts();
     let report = &call.report;
+    // Nor is its body.
+    let mut passing = Report::default();
     if head.extensions.get::<NotOfProvider>().is_none() {
         report.update(|receipt| receipt.provider_status = Some(head.status.as_u16()));
+        passing = report.clone();
     }
     scrub::head(&mut head.headers, To::Client, !body.is_end_stream());
     // Of the connection behind us.
@@ -157,7 +160,7 @@ fn passed_back(answer: Response<Body>, call: &Call) -> Response<Body> {
     if head.extensions.get::<ProviderCall>().is_none() {
         head.extensions.insert(report.provider_call());
     }
-    Response::from_parts(head, Body::new(Answering::new(body, report.clone(), call.deadline)))
+    Response::from_parts(head, Body::new(Answering::new(body, passing, call.deadline)))
 }
 
 /// About our credentials, our account or our connection: nothing that a client could do anything about, and a 402 would

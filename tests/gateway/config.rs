@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use crate::{
-    gateway::app,
-    harness::{opened, settings, settings_with},
-};
+use crate::harness::{app, opened, settings, settings_with};
 
 const ROUTE: &str = "[[routes]]\npath = \"/x\"\nprice = \"0.50\"\n";
 const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -36,6 +33,18 @@ fn misspelt_fields_are_refused_by_name() {
     assert!(nested.starts_with("gateway.toml, line 3 (x): give a text, or { env = \"NAME\" }"), "{nested}");
 }
 
+/// A commented file with everything that is commented out, but for what begins with one of `others`.
+pub fn uncommented(file: &str, others: &[&str]) -> String {
+    let is_field =
+        |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
+    let field = |line| match str::strip_prefix(line, "# ") {
+        Some(field) if others.iter().any(|name| field.starts_with(name)) => line,
+        Some(field) if is_field(field) => field,
+        _ => line,
+    };
+    file.lines().map(field).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn every_field_of_the_commented_file_is_known() {
     let file = fs::read_to_string("examples/gateway/gateway.toml").unwrap();
@@ -53,16 +62,7 @@ fn every_field_of_the_commented_file_is_known() {
         "ledger_env = ",
     ];
     settings(&file).map(drop).unwrap();
-    let is_field =
-        |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
-    let all: Vec<_> = file
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(field) if ALTERNATIVES.iter().any(|name| field.starts_with(name)) => line,
-            Some(field) if is_field(field) => field,
-            _ => line,
-        })
-        .collect();
+    let all = uncommented(&file, &ALTERNATIVES);
     let environment = [
         ("STRIPE_SECRET_KEY", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"),
         ("STRIPE_NETWORK_ID", "profile_test_1MqDcVKA5fEO2tZv"),
@@ -70,8 +70,8 @@ fn every_field_of_the_commented_file_is_known() {
         ("OPENAI_API_KEY", "b"),
         ("MY_ADMIN_TOKEN", ADMIN_TOKEN),
     ];
-    let settings = settings_with(&all.join("\n"), &environment).unwrap();
-    app(settings, opened()).map(drop).unwrap();
+    let settings = settings_with(&all, &environment).unwrap();
+    app(&settings, opened()).map(drop).unwrap();
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn errors_name_the_field_and_what_to_do() {
     let with = |line: &str| format!("{line}\n{SANDBOX}{ROUTE}");
     let route = |fields: &str| format!("{SANDBOX}[[routes]]\n{fields}");
     for (toml, expected) in [
-        (with("listen = \"8402\""), "gateway.toml: listen: \"8402\" is no address; write IP:PORT"),
+        (with("listen = \"8402\""), "gateway.toml: listen: \"8402\" is no address; write HOST:PORT"),
         (with("listen = \"0.0.0.0:80\""), "gateway.toml: realm: it is not set"),
         (with("realm = \"\""), "gateway.toml: realm: "),
         (with("realm = \"api.example.com\""), "gateway.toml: https: it is not set"),
@@ -182,7 +182,7 @@ fn prices_that_nobody_can_pay_are_found_at_the_start() {
     for (field, price) in [("price", "price = \"0.10\""), ("price_by_model.a", "price_by_model = { a = \"0.10\" }")] {
         let toml = format!("[rails.stripe]\n[[routes]]\npath = \"/x\"\n{price}\n");
         let settings = settings_with(&toml, &environment).unwrap();
-        let error = app(settings, opened()).err().expect("refused").to_string();
+        let error = app(&settings, opened()).err().expect("refused").to_string();
         assert!(error.contains(&format!("routes[0].{field}: ")), "{error}");
     }
 }

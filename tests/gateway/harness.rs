@@ -12,7 +12,7 @@ use tokio::{
 use tower_mpp::{KeyRing, method::SandboxKey};
 
 use crate::{
-    gateway::{Environment, Opened, Settings, app, common::journal::Journal},
+    gateway::{CommandLine, Environment, Foundation, Opened, Settings, common::journal::Journal, router},
     programs::{Running, command, run},
     stripe,
     support::{self, Answer, Server},
@@ -34,10 +34,16 @@ pub fn settings_with(toml: &str, variables: &[(&str, &str)]) -> Result<Settings,
         let found = variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned()).ok_or(env::VarError::NotPresent)
     };
-    Settings::load(Some(&path), Environment::new(&lookup)).map_err(|error| {
+    Settings::load(Some(&path), &CommandLine::default(), Environment::new(&lookup)).map_err(|error| {
         let text = error.to_string();
         text.replace(path.to_str().unwrap(), "gateway.toml")
     })
+}
+
+/// The gateway of these settings, as `main` builds it.
+pub fn app(settings: &Settings, opened: Opened) -> Result<Router, Box<dyn std::error::Error>> {
+    let foundation = Foundation::new(settings, opened)?;
+    Ok(router(settings, &foundation)?)
 }
 
 /// A gateway in this process, in front of an upstream, with these routes.
@@ -47,7 +53,13 @@ pub async fn gateway(upstream: SocketAddr, routes: &str) -> Server {
 
 /// A key and a journal in memory, and no operator.
 pub fn opened() -> Opened {
-    Opened { keys: KeyRing::new(support::KEY).unwrap(), journal: Journal::in_memory(1000), admin: None, receipts: None }
+    Opened {
+        keys: KeyRing::new(support::KEY).unwrap(),
+        journal: Journal::in_memory(1000),
+        admin: None,
+        receipts: None,
+        provider: None,
+    }
 }
 
 pub async fn gateway_with(upstream: &str, routes: &str) -> Server {
@@ -61,7 +73,7 @@ pub async fn gateway_of(upstream: &str, routes: &str, opened: Opened) -> Server 
     let environment =
         [("MPP_SECRET_KEY", support::KEY), ("UPSTREAM_KEY", "sk-upstream"), ("STRIPE", stripe::SECRET_KEY)];
     let settings = settings_with(&toml, &environment).unwrap();
-    Server::start(app(settings, opened).unwrap().router).await
+    Server::start(app(&settings, opened).unwrap()).await
 }
 
 /// An upstream in this process.

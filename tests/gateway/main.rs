@@ -13,11 +13,16 @@ mod support;
 
 mod admin;
 mod agent;
+mod agent_surface;
+mod cli;
 mod config;
 mod harness;
 mod program;
 mod proxy;
 mod receipts;
 mod refunds;
+mod reload;
 mod restart;
+mod services;
 mod shutdown;
+mod startup;

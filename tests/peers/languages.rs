@@ -4,11 +4,12 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::{
-    installed, node,
+    node,
     rows::id,
     run, script,
     shelf::{HMAC, ISSUED, ODD, ODDS, PLAIN, REFUND, SPARSE},
     site,
+    third_parties::installed,
 };
 
 /// Gives a program the address of the ledger and ids, and asserts what it says of them.

@@ -1,25 +1,31 @@
-//! Others check the receipts that the ledger gives out: a browser with the script of the page, Python with
-//! `cryptography` and `rfc8785`, and Node with WebCrypto and `canonicalize`. `scripts/test` installs them.
+//! Third parties, which `scripts/test` installs.
+//!
+//! Receipts that the ledger gives out are checked by a browser with the script of the page, by Python with
+//! `cryptography` and `rfc8785`, and by Node with WebCrypto and `canonicalize`. The gateway sells model calls of a
+//! stand-in of the providers to the official SDKs of OpenAI and Anthropic, and of a stand-in of Amazon Bedrock.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![recursion_limit = "256"] // A receipt has many members.
 
+mod anthropic_sdk;
+mod bedrock_sdk;
 mod browser;
 mod languages;
+mod openai_sdk;
+#[path = "../support/programs.rs"]
+mod programs;
 #[path = "../ledger/rows.rs"]
 mod rows;
+mod sdk;
 mod shelf;
 mod site;
+#[path = "../support/third_parties.rs"]
+mod third_parties;
 
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use tokio::process::Command;
 
-/// What `scripts/test` has installed.
-fn installed(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(name);
-    assert!(path.exists(), "{} is missing: run ./scripts/test, which installs it", path.display());
-    path
-}
+use crate::third_parties::installed;
 
 fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name)

@@ -4,11 +4,13 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +19,7 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Longer than anything here takes, unless it hangs.
@@ -42,11 +44,23 @@ fn program(name: &str) -> PathBuf {
             let mut cargo = std::process::Command::new(env!("CARGO"));
             cargo.args(["build", "--quiet", "--locked", "--example", name, "--profile", &profile]);
             cargo.arg("--target-dir").arg(folder.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+            // Set for this test alone; some build scripts would take it for a change and build everything anew.
+            for (name, _) in env::vars_os().filter(|(name, _)| is_of_this_test(name)) {
+                cargo.env_remove(name);
+            }
             assert!(cargo.status().unwrap().success(), "{name} does not compile");
         }
         fresh.insert(name.to_owned());
     }
     program
+}
+
+/// What cargo tells a test about its package.
+fn is_of_this_test(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 /// Whether a program is younger than all that it was made of.
@@ -89,7 +103,8 @@ pub struct Running {
     pub address: SocketAddr,
     child: Child,
     stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stderr: JoinHandle<()>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Running {
@@ -97,20 +112,27 @@ impl Running {
     pub async fn start(mut command: Command, announcement: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = tokio::spawn(read(child.stderr.take().unwrap()));
+        let log = Arc::<Mutex<String>>::default();
+        let stderr = tokio::spawn(follow(child.stderr.take().unwrap(), Arc::clone(&log)));
         let mut first = String::new();
         soon(stdout.read_line(&mut first)).await.unwrap();
         let Some(address) = first.strip_prefix(announcement).and_then(|rest| rest.strip_suffix('\n')) else {
-            panic!("{first:?} {}", stderr.await.unwrap());
+            stderr.await.unwrap();
+            panic!("{first:?} {}", log.lock().unwrap());
         };
         let address = address.parse().unwrap();
         let rest = tokio::spawn(read(stdout));
         let stdout = tokio::spawn(async move { first + &rest.await.unwrap() });
-        Self { address, child, stdout, stderr }
+        Self { address, child, stdout, stderr, log }
     }
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -119,15 +141,28 @@ impl Running {
 
     /// Sends a signal by its name.
     pub async fn signal(&self, name: &str) {
-        let process = self.child.id().expect("it runs");
+        let process = self.id();
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until the program has said something on standard error.
+    pub async fn said(&self, text: &str) {
+        let said = async {
+            while !self.log.lock().unwrap().contains(text) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = timeout(PATIENCE, said).await.is_ok();
+        assert!(in_time, "{text:?} is not in: {}", self.log.lock().unwrap());
     }
 
     /// Waits for the end.
     pub async fn ended(mut self) -> Ended {
         let status = soon(self.child.wait()).await.unwrap();
-        Ended { status, stdout: self.stdout.await.unwrap(), stderr: self.stderr.await.unwrap() }
+        self.stderr.await.unwrap();
+        let stderr = self.log.lock().unwrap().clone();
+        Ended { status, stdout: self.stdout.await.unwrap(), stderr }
     }
 
     /// Ends it in order.
@@ -147,4 +182,14 @@ async fn read(mut pipe: impl AsyncRead + Unpin) -> String {
     let mut text = String::new();
     pipe.read_to_string(&mut text).await.unwrap();
     text
+}
+
+/// Writes down line by line what comes.
+async fn follow(pipe: impl AsyncRead + Unpin, log: Arc<Mutex<String>>) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = String::new();
+    while pipe.read_line(&mut line).await.unwrap() > 0 {
+        log.lock().unwrap().push_str(&line);
+        line.clear();
+    }
 }

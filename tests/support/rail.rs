@@ -60,6 +60,7 @@ struct State {
     yields: AtomicUsize,
     delay: Mutex<Duration>,
     after: AtomicBool,
+    tokens: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +89,12 @@ impl TestRail {
     /// Can take the money after the handler too.
     pub fn settling_after(self) -> Self {
         self.state.after.store(true, Ordering::SeqCst);
+        self
+    }
+
+    /// Takes bare tokens too: `token`, or `token:proof`.
+    pub fn taking_tokens(self) -> Self {
+        self.state.tokens.store(true, Ordering::SeqCst);
         self
     }
 
@@ -154,6 +161,13 @@ impl PaymentMethod for TestRail {
 
     fn offer(&self, price: &Price) -> Option<OfferRequest> {
         (!price.amount().is_zero()).then(|| OfferRequest::of(price))
+    }
+
+    fn token_payload(&self, token: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let (token, proof) = token.split_once(':').map_or((token, None), |(token, proof)| (token, Some(proof)));
+        let members = [("token", Some(token)), ("proof", proof)];
+        let payload = || members.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))).collect();
+        self.state.tokens.load(Ordering::SeqCst).then(payload)
     }
 
     fn check(&self, payment: &Payment) -> Result<Checked, Declined> {

@@ -65,8 +65,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::state::{State, Used};
 
-/// The only key that is accepted.
+/// The keys that are accepted.
 pub const SECRET_KEY: &str = "sk_test_standin";
+/// One that has the form of a live key: no money moves here.
+pub const LIVE_KEY: &str = "sk_live_standin";
 
 /// A running stand-in. It stops when it is dropped.
 pub struct StripeStandIn {
@@ -369,7 +371,8 @@ impl Call {
     /// Stripe takes the key as the user of Basic, or as Bearer, which is what its SDKs send.
     fn is_authorized(&self) -> bool {
         let given = self.header("authorization").unwrap_or_default();
-        given == basic(SECRET_KEY) || given.strip_prefix("Bearer ") == Some(SECRET_KEY)
+        let is = |key| given == basic(key) || given.strip_prefix("Bearer ") == Some(key);
+        is(SECRET_KEY) || is(LIVE_KEY)
     }
 
     fn field(&self, name: &str) -> Option<&str> {

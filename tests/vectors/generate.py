@@ -17,6 +17,8 @@ import random
 import sys
 
 sys.dont_write_bytecode = True
+from discovery import discovery  # noqa: E402
+from proxy_routes import proxy_routes  # noqa: E402
 from signed_receipts import signed_receipts  # noqa: E402
 
 HERE = pathlib.Path(__file__).parent
@@ -420,6 +422,8 @@ FILES = {
     "accept_payment": accept_payment,
     "jcs": canonical,
     "signed_receipts": signed_receipts,
+    "discovery": discovery,
+    "proxy_routes": proxy_routes,
 }
 
 

@@ -6,12 +6,14 @@ use zeroize::Zeroizing;
 
 use super::super::{
     config::{self, ConfigError, Environment, Injected},
+    secrets,
     settings::Place,
 };
 
 const HOUR: u64 = 60 * 60;
 
 /// Where requests go that were paid for.
+#[derive(Clone)]
 pub(crate) enum UpstreamSettings {
     /// The built-in demo.
     Demo,
@@ -62,16 +64,5 @@ fn injected(
     let at = place.of(&format!("upstream.headers.{name}"));
     let wrong = |problem: &str| ConfigError::new(&at, problem);
     let name: HeaderName = name.parse().map_err(|_| wrong("it is no header name"))?;
-    match value {
-        Injected::Text(_) if holds_secret(&name) => {
-            Err(wrong("a secret does not belong into the file; write { env = \"NAME\" } and set the variable"))
-        }
-        Injected::Text(text) => Ok(text.into()),
-        Injected::Env(from) => Ok(format!("{}{}", from.prefix, environment.required(&from.env, &at)?).into()),
-    }
-}
-
-fn holds_secret(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    ["authorization", "key", "token", "secret", "password", "cookie"].iter().any(|part| name.contains(part))
+    secrets::of_header(&name, value, &at, environment)
 }

@@ -37,6 +37,7 @@ pub struct StripeBuilder {
     timeout: Duration,
     payment_method_types: Vec<String>,
     metadata: BTreeMap<String, String>,
+    recipient: Option<String>,
     connect: Connect,
     manual_capture: bool,
 }
@@ -71,6 +72,7 @@ pub(super) struct Settings {
     pub(super) network_id: String,
     pub(super) payment_method_types: Vec<String>,
     pub(super) metadata: BTreeMap<String, String>,
+    pub(super) recipient: Option<String>,
     pub(super) connect: Connect,
     pub(super) manual_capture: bool,
     pub(super) timeout: Duration,
@@ -88,6 +90,7 @@ impl StripeBuilder {
             timeout: TIMEOUT,
             payment_method_types: vec!["card".to_owned(), "link".to_owned()],
             metadata: BTreeMap::new(),
+            recipient: None,
             connect: Connect::default(),
             manual_capture: false,
         }
@@ -129,6 +132,14 @@ impl StripeBuilder {
     /// metadata of every PaymentIntent. Keys that begin with `mpp_` are ours.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Names who is paid (`acct_...`): `recipient` of every challenge and in discovery, where wallets show and compare
+    /// it. It decides nothing: the money goes to the account of the key, or to
+    /// [`stripe_account`](Self::stripe_account).
+    pub fn recipient(mut self, account: impl Into<String>) -> Self {
+        self.recipient = Some(account.into());
         self
     }
 
@@ -187,6 +198,7 @@ impl StripeBuilder {
         found.check("timeout", timeout_problem(self.timeout, self.connect_timeout));
         found.check("payment_method_types", types_problem(&self.payment_method_types));
         found.check("metadata", metadata_problem(&self.metadata));
+        found.check("recipient", recipient_problem(self.recipient.as_deref(), &self.connect));
         found.connect(&self.connect);
         let version = found.header("version", &self.version);
         let base = match parse_base_url(&self.base_url) {
@@ -210,6 +222,7 @@ impl StripeBuilder {
             network_id: self.network_id,
             payment_method_types: self.payment_method_types,
             metadata: self.metadata,
+            recipient: self.recipient,
             connect: self.connect,
             manual_capture: self.manual_capture,
             timeout: self.timeout,
@@ -366,6 +379,17 @@ fn metadata_problem(metadata: &BTreeMap<String, String>) -> Option<&'static str>
     }
 }
 
+fn recipient_problem(recipient: Option<&str>, connect: &Connect) -> Option<&'static str> {
+    let recipient = recipient?;
+    if !is_id(recipient, "acct_") {
+        Some("it is not an account: give its id, acct_...")
+    } else if connect.stripe_account.as_deref().is_some_and(|account| account != recipient) {
+        Some("the money goes to stripe_account: give the same account, or drop one")
+    } else {
+        None
+    }
+}
+
 /// Takes `https://host[:port][/path]`, or the same with `http` for a loopback host; without the
 /// slash at the end.
 fn parse_base_url(url: &str) -> Result<String, &'static str> {
@@ -451,6 +475,9 @@ mod tests {
         assert_eq!(problems(builder().transfer_data("x", None)), ["transfer_data"]);
         assert_eq!(problems(builder().transfer_group("")), ["transfer_group"]);
         assert_eq!(problems(builder().application_fee_amount(Amount::new(1))), ["application_fee_amount"]);
+        assert_eq!(problems(builder().recipient("profile_1")), ["recipient"]);
+        assert_eq!(problems(builder().recipient("acct_1").stripe_account("acct_2")), ["recipient"]);
+        assert_eq!(problems(builder().recipient("acct_1").stripe_account("acct_1")), [""; 0]);
         let both = builder().application_fee_amount(Amount::new(1)).transfer_data("acct_1", Some(Amount::new(1)));
         assert_eq!(problems(both), ["transfer_data"]);
     }

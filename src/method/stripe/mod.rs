@@ -151,15 +151,22 @@ impl PaymentMethod for Stripe {
             );
             return None;
         }
-        let offer = OfferRequest::new(amount, price.currency().clone())
+        let mut offer = OfferRequest::new(amount, price.currency().clone())
             .method_detail("networkId", self.settings.network_id.as_str())
             .method_detail("paymentMethodTypes", self.settings.payment_method_types.as_slice());
+        if let Some(recipient) = &self.settings.recipient {
+            offer = offer.recipient(recipient.as_str());
+        }
         if self.settings.metadata.is_empty() {
             return Some(offer);
         }
         let metadata: serde_json::Map<_, _> =
             self.settings.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
         Some(offer.method_detail("metadata", metadata))
+    }
+
+    fn token_payload(&self, token: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+        Some([("spt".to_owned(), token.into())].into_iter().collect())
     }
 
     fn check(&self, payment: &Payment) -> Result<Checked, Declined> {

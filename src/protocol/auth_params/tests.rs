@@ -236,3 +236,115 @@ proptest! {
         prop_assert!(steps <= bytes.len());
     }
 }
+
+fn present(texts: &[&str]) -> Result<Option<(String, String)>, AuthorizationError> {
+    presented_credential(&lines(texts)).map(|presented| match presented? {
+        PaymentCredential::Params(credential) => Some((credential.id().to_owned(), credential.token().to_owned())),
+        PaymentCredential::Token68(token) => Some(("token68".to_owned(), token.to_owned())),
+    })
+}
+
+#[test]
+fn an_id_and_a_token_are_found_however_they_are_written() {
+    for texts in [
+        &["Payment id=\"a\", credential=\"t\""][..],
+        &["payment\tcredential=t,id=a"],
+        &["PAYMENT ID = \"a\" ,, Credential=\"t\","],
+        &["Payment id=\"a\"", "credential=\"t\""],
+        &["Bearer x, Payment id=a, realm=\"y, \\\"z\", credential=t"],
+        &["Payment id=a, credential=t, Bearer x"],
+        &["Basic Zm9v", "Payment method=stripe, id=a, method=stripe, credential=t"],
+    ] {
+        assert_eq!(present(texts), Ok(Some(("a".into(), "t".into()))), "{texts:?}");
+        // Where only the credential of the draft is taken, it is none.
+        assert_eq!(find(texts), Err(AuthorizationError::Malformed), "{texts:?}");
+        assert!(remove(texts).iter().all(|left| !left.contains("id") && !left.contains('t')), "{texts:?}");
+    }
+    assert_eq!(present(&["Payment abc"]), Ok(Some(("token68".into(), "abc".into()))));
+    assert_eq!(present(&["Bearer id=a, credential=t"]), Ok(None));
+}
+
+#[test]
+fn half_an_id_and_token_two_of_one_and_escapes_are_malformed() {
+    for texts in [
+        &["Payment id=a"][..],
+        &["Payment credential=t"],
+        &["Payment realm=a"],
+        &["Payment id=\"\", credential=t"],
+        &["Payment id=a, credential=\"\""],
+        &["Payment id=a, id=a, credential=t"],
+        &["Payment id=a, ID=b, credential=t"],
+        &["Payment id=a, credential=t, Credential=t"],
+        &["Payment id=a", "credential=t", "id=a"],
+        &["Payment id=\"\\a\", credential=t"],
+        &["Payment id=a, credential=\"\\u0074\""],
+        &["Payment id=a, credential=\"caf\u{e9}\""],
+        &["Payment id=a, credential=\"a\tb\""],
+        &["Payment abc, id=a, credential=t"],
+        &["Payment id=a, credential=t, \"t\""],
+        &["Payment id=a, credential=t x"],
+        &["Payment id=a, Bearer x, credential=t"],
+        &["Payment id=a, credential=\"t"],
+        &["Payment {\"id\":\"a\"}"],
+        &["Payment"],
+    ] {
+        assert_eq!(present(texts), Err(AuthorizationError::Malformed), "{texts:?}");
+    }
+    for texts in [
+        &["Payment id=a, credential=t, Payment id=a, credential=t"][..],
+        &["Payment id=a", "Payment credential=t"],
+        &["Payment abc", "Payment id=a, credential=t"],
+    ] {
+        assert_eq!(present(texts), Err(AuthorizationError::Multiple), "{texts:?}");
+    }
+}
+
+#[test]
+fn other_schemes_are_told_from_payments() {
+    for (texts, other) in [
+        (&[][..], false),
+        (&[""], false),
+        (&["Payment abc"], false),
+        (&["payment id=a, credential=t"], false),
+        (&["Payment"], false),
+        (&["Payment \"never closed"], false),
+        (&["Bearer abc"], true),
+        (&["Payment abc, Bearer abc"], true),
+        (&["Payment abc", "Basic Zm9v"], true),
+        (&["sk-0123"], true),
+        (&["Bearer \"never closed"], true),
+    ] {
+        assert_eq!(has_other_scheme(&lines(texts)), other, "{texts:?}");
+    }
+}
+
+#[test]
+fn a_credential_is_not_shown() {
+    let value = HeaderValue::from_static("Payment id=\"a\", credential=\"hush\"");
+    let presented = presented_credential([&value]).unwrap();
+    assert!(!format!("{presented:?}").contains("hush"));
+    let Some(PaymentCredential::Params(credential)) = presented else { unreachable!() };
+    assert!(!format!("{credential:?}").contains("hush"));
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_as_an_id_and_a_token_is_read(
+        id in "[ -!#-\\[\\]-~]{1,60}",
+        token in "[ -!#-\\[\\]-~]{1,60}",
+        before in "([a-z]{2,4}=[a-z0-9]{1,4}, ){0,3}",
+        swapped: bool,
+    ) {
+        prop_assume!(!before.contains("id="));
+        let params = [format!("id=\"{id}\""), format!("credential=\"{token}\"")];
+        let [first, second] = if swapped { [&params[1], &params[0]] } else { [&params[0], &params[1]] };
+        let text = format!("Payment {before}{first}, {second}");
+        prop_assert_eq!(present(&[&text]), Ok(Some((id, token))));
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic(texts in proptest::collection::vec("\\PC{0,80}", 0..3)) {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let _ = present(&texts);
+    }
+}

@@ -1,0 +1,321 @@
+//! From a request to its route.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
+    uri::PathAndQuery,
+};
+use http_body::Body as _;
+use tower::ServiceExt as _;
+use tower_service::Service;
+
+use super::{
+    ProxyBuilder,
+    management::{self, Terms},
+    mounted::Matched,
+    pattern::{Key, Params},
+};
+use crate::{
+    discovery::{Catalog, Discovery},
+    flow::Merchant,
+    layer::Payment,
+    protocol::{Problem, ProblemType},
+    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path},
+};
+
+pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The paid proxy, a Tower service: see the [module](self) for what it answers. Cheap to clone.
+///
+/// It reads the whole path of a request: use it as `axum::Router::fallback_service` or `route_service`, or under hyper
+/// by itself, and say with [`base_path`](ProxyBuilder::base_path) what stands before its paths. `nest_service` takes
+/// that away already.
+#[derive(Clone)]
+pub struct Proxy(Arc<Inner>);
+
+pub(super) struct Inner {
+    /// Empty, or with a slash at the front only.
+    pub(super) base_path: String,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) catalog: Catalog,
+    pub(super) discovery: Discovery,
+}
+
+/// A service at its place.
+pub(super) struct Mount {
+    pub(super) id: String,
+    /// Where clients see it.
+    pub(super) at: MountedAt,
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+/// A route at its place.
+pub(super) struct Endpoint {
+    pub(super) key: Key,
+    pub(super) serve: Serve,
+    /// The largest length of a body that streams through, where it is declared.
+    pub(super) declared_limit: Option<u64>,
+}
+
+/// How a route is served.
+pub(super) enum Serve {
+    Free(UpstreamService),
+    Paid { service: Box<Payment<UpstreamService>>, terms: Box<Terms> },
+}
+
+/// What is to be done with a request.
+enum Verdict<'p> {
+    Serve(&'p Endpoint, Params),
+    /// The terms of another method.
+    Tell(&'p Terms, Method),
+    Options,
+    NotFound,
+}
+
+impl Proxy {
+    /// Begins the configuration of a proxy that charges for this merchant.
+    pub fn builder(merchant: Merchant) -> ProxyBuilder {
+        ProxyBuilder::new(merchant)
+    }
+
+    pub(super) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// What is sold here, generated from the services that are mounted and the prices that they charge.
+    pub fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    fn route(&self, request: Request<Body>) -> Boxed {
+        let (mut head, body) = request.into_parts();
+        if !is_plain_path(head.uri.path()) {
+            const DETAIL: &str =
+                "The path has dot segments, backslashes, control characters or broken percent-encoding.";
+            return answer(problem(ProblemType::BadRequest, StatusCode::BAD_REQUEST, DETAIL));
+        }
+        if let Some(found) = self.0.discovery.try_answer(&head) {
+            return answer(found.map(Body::new));
+        }
+        let Some((mount, rest)) = self.0.mount(head.uri.path()) else { return answer(not_found()) };
+        match mount.judge(&head, rest) {
+            Verdict::NotFound => answer(not_found()),
+            Verdict::Options => answer(options(mount.allow(rest))),
+            Verdict::Tell(terms, method) => {
+                let allow = mount.allow(rest);
+                management::tell(terms, method, head, body, allow)
+            }
+            Verdict::Serve(endpoint, params) => {
+                let Some(target) = target(&head, rest) else { return answer(not_found()) };
+                head.extensions.insert(mount.at.clone());
+                head.extensions.insert(Matched { target, params: Arc::new(params) });
+                endpoint.serve(head, body)
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The service of a path, and what is left of the path for it, from a slash on.
+    fn mount<'p>(&self, path: &'p str) -> Option<(&Mount, &'p str)> {
+        let path = path.strip_prefix(self.base_path.as_str())?.strip_prefix('/')?;
+        let (id, _) = path.split_once('/')?;
+        let rest = path.strip_prefix(id)?;
+        self.mounts.iter().find(|mount| mount.id == id).map(|mount| (mount, rest))
+    }
+}
+
+impl Mount {
+    fn judge(&self, head: &Parts, path: &str) -> Verdict<'_> {
+        let method = &head.method;
+        if let Some((endpoint, params)) = self.first(method, path) {
+            return match &endpoint.serve {
+                // The layer never charges for it, and the upstream must not answer it for nothing.
+                Serve::Paid { .. } if *method == Method::OPTIONS => Verdict::Options,
+                Serve::Paid { terms, .. } if *method == Method::HEAD && endpoint.key.method.is_none() => {
+                    Verdict::Tell(terms, Method::GET)
+                }
+                _ => Verdict::Serve(endpoint, params),
+            };
+        }
+        if *method == Method::OPTIONS && self.endpoints.iter().any(|endpoint| endpoint.key.fits(path).is_some()) {
+            return Verdict::Options;
+        }
+        if *method == Method::HEAD {
+            return match self.first(&Method::GET, path) {
+                Some((endpoint, params)) => match &endpoint.serve {
+                    Serve::Free(_) => Verdict::Serve(endpoint, params),
+                    Serve::Paid { terms, .. } => Verdict::Tell(terms, Method::GET),
+                },
+                None => Verdict::NotFound,
+            };
+        }
+        if *method == Method::POST && head.headers.contains_key(AUTHORIZATION) {
+            return self.managed(path).map_or(Verdict::NotFound, |(terms, method)| Verdict::Tell(terms, method));
+        }
+        Verdict::NotFound
+    }
+
+    /// The first route that matches.
+    fn first(&self, method: &Method, path: &str) -> Option<(&Endpoint, Params)> {
+        let mut taking = self.endpoints.iter().filter(|endpoint| endpoint.key.takes(method));
+        taking.find_map(|endpoint| endpoint.key.fits(path).map(|params| (endpoint, params)))
+    }
+
+    /// The only paid route of a path, and its method; `None` when there are several.
+    fn managed(&self, path: &str) -> Option<(&Terms, Method)> {
+        let mut methods: Vec<&Method> = Vec::new();
+        let mut only = None;
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.key.fits(path).is_some()) {
+            let method = endpoint.key.method.as_ref()?;
+            // Another route of this method comes first.
+            if methods.contains(&method) {
+                continue;
+            }
+            methods.push(method);
+            if let Serve::Paid { terms, .. } = &endpoint.serve
+                && only.replace((&**terms, method.clone())).is_some()
+            {
+                return None;
+            }
+        }
+        only
+    }
+
+    /// The methods of a path.
+    fn allow(&self, path: &str) -> HeaderValue {
+        const ANY: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let mut methods = vec![Method::OPTIONS];
+        let mut add = |method: &Method| {
+            if !methods.contains(method) {
+                methods.push(method.clone());
+            }
+        };
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.key.fits(path).is_some()) {
+            match &endpoint.key.method {
+                Some(method) => {
+                    add(method);
+                    if *method == Method::GET {
+                        add(&Method::HEAD);
+                    }
+                }
+                None => ANY.iter().for_each(&mut add),
+            }
+        }
+        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+        HeaderValue::try_from(names.join(", ")).unwrap_or(HeaderValue::from_static("OPTIONS"))
+    }
+}
+
+impl Endpoint {
+    fn serve(&self, head: Parts, body: Body) -> Boxed {
+        let declared =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        if self.declared_limit.is_some_and(|limit| body.size_hint().lower().max(declared) > limit) {
+            const DETAIL: &str = "The request body is larger than it may be.";
+            return answer(problem(ProblemType::PayloadTooLarge, StatusCode::PAYLOAD_TOO_LARGE, DETAIL));
+        }
+        let request = Request::from_parts(head, body);
+        match &self.serve {
+            Serve::Free(service) => Box::pin(service.clone().oneshot(request)),
+            Serve::Paid { service, .. } => {
+                let paid = (**service).clone().oneshot(request);
+                Box::pin(async move {
+                    let Ok(response) = paid.await;
+                    Ok(response.map(Body::new))
+                })
+            }
+        }
+    }
+}
+
+/// The path behind the service, with its query, as it was written.
+fn target(head: &Parts, rest: &str) -> Option<PathAndQuery> {
+    let whole = head.uri.path_and_query()?.as_str();
+    let before = head.uri.path().len().checked_sub(rest.len())?;
+    whole.get(before..)?.try_into().ok()
+}
+
+pub(super) fn answer(response: Response<Body>) -> Boxed {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    let mut response = Response::new(Body::from("Not Found"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    response
+}
+
+fn options(allow: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+pub(super) fn problem(kind: ProblemType, status: StatusCode, detail: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(Problem::new(kind, detail).status(status.as_u16()).to_json()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl<B> Service<Request<B>> for Proxy
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        ResponseFuture(self.route(request.map(Body::new)))
+    }
+}
+
+/// The future of an answer of [`Proxy`].
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture(Boxed);
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self.0.mounts.iter().map(|mount| &mount.id).collect();
+        f.debug_struct("Proxy")
+            .field("base_path", &self.0.base_path)
+            .field("services", &services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture(..)")
+    }
+}

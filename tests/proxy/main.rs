@@ -1,0 +1,17 @@
+//! The paid proxy from outside: what upstreams see, what clients get, what is charged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod catalog;
+mod charging;
+mod configuration;
+mod credentials;
+mod faults;
+mod hooks;
+mod managing;
+mod own_vectors;
+mod paths;
+mod peers;
+mod shop;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
