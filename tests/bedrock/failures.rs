@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use aws_sdk_bedrockruntime::{
+    Client,
+    config::{BehaviorVersion, Config, Region},
+};
 use serde_json::{Value, json};
 use tower_mpp::{
     refund::ProviderCall,
-    upstream::{Stage, bedrock::Bedrock},
+    upstream::{
+        Stage,
+        bedrock::{Bedrock, BedrockModel},
+    },
 };
 
 use crate::{
@@ -96,6 +103,22 @@ async fn who_cannot_be_reached_was_not_asked_and_a_lost_connection_tells_nothing
         assert_eq!((answered.status, answered.error().0.as_str()), (502, "api_error"));
         assert_eq!(answered.report.provider_call(), ProviderCall::Started, "it may have been worked on");
     }
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_sent() {
+    let config = Config::builder().behavior_version(BehaviorVersion::latest()).region(Region::new("eu-north-1"));
+    let aws = Aws::says([json(&json!({}))]);
+    let client = Client::from_conf(config.http_client(aws.clone()).build());
+    for request in requests() {
+        let models = [BedrockModel::new(NOVA), BedrockModel::new(CLAUDE)];
+        let builder = models.into_iter().fold(Bedrock::builder(client.clone()), |builder, model| builder.model(model));
+        let answered = send(&builder.build().unwrap(), post(&request)).await;
+        assert_eq!((answered.status, answered.error().0.as_str()), (502, "api_error"));
+        assert_eq!(answered.stage(), Stage::NotStarted);
+        assert_discreet(&answered);
+    }
+    assert!(aws.sent().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,6 +191,13 @@ async fn counts_before_the_stop_and_what_is_not_known_are_fine() {
     assert_eq!(events[4]["usage"]["output_tokens"], 5);
 }
 
+#[tokio::test]
+async fn an_answer_without_a_word_is_finished_too() {
+    let answered = ask(&Aws::says([events([started(), counted(), stopped("end_turn")])]), streamed(NOVA)).await;
+    assert_eq!(names(&sse(&answered.text)), ["message_start", "message_delta", "message_stop"]);
+    assert_eq!((answered.stage(), answered.report.body().output_tokens), (Stage::Finished, Some(5)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_head_waits_for_the_first_token_and_nothing_else_waits() {
     let steps = [

@@ -142,6 +142,7 @@ async fn thoughts_and_uses_of_tools_are_blocks() {
         {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}},
         {"reasoningContent": {"redactedContent": "AQID"}},
         {"text": "I look it up."},
+        {"citationsContent": {"content": [{"text": "It is "}, {"text": "known."}], "citations": []}},
         {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Oslo", "days": [1, 2.5, -3, null, true]}}},
     ]);
     let answer = ask(&Aws::says([json(&conversed(content, "tool_use"))]), hello(NOVA, json!({}))).await.json();
@@ -151,6 +152,7 @@ async fn thoughts_and_uses_of_tools_are_blocks() {
             {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
             {"type": "redacted_thinking", "data": "AQID"},
             {"type": "text", "text": "I look it up."},
+            {"type": "text", "text": "It is known."},
             {"type": "tool_use", "id": "t1", "name": "weather",
                 "input": {"city": "Oslo", "days": [1, 2.5, -3, null, true]}},
         ])

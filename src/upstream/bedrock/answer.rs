@@ -94,6 +94,12 @@ fn block(block: &ContentBlock) -> Result<Value, Failure> {
             "type": "redacted_thinking",
             "data": BASE64_STANDARD.encode(data.as_ref()),
         }),
+        // The words that citations are about.
+        ContentBlock::CitationsContent(cited) => {
+            let words = cited.content().iter().map(|piece| piece.as_text().map(String::as_str));
+            let text: String = words.collect::<Result<_, _>>().map_err(|_| Failure::broken("unknown_content"))?;
+            json!({ "type": "text", "text": text })
+        }
         // It was paid for, and it would be missing.
         _ => return Err(Failure::broken("unknown_content")),
     })

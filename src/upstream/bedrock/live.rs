@@ -129,6 +129,10 @@ impl<R: Receive<Event = T::Event>, T: Translate> Live<R, T> {
         }
         self.report.first_byte();
         self.count();
+        // An answer may be so short that its end has come with it.
+        if self.sse.is_done() {
+            self.report.finished();
+        }
         let first = (!head.is_empty()).then(|| Bytes::from(head));
         let pieces = stream::unfold((first, self), |(first, mut live)| async move {
             let piece = match first {

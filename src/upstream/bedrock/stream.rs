@@ -215,11 +215,11 @@ impl ConverseSse {
                     self.content(delta.content_block_index(), piece)?;
                 }
             }
-            ConverseStreamOutput::ContentBlockStop(stop) => {
-                // The end of a block that was empty, or that the next one has ended already.
-                if self.open.is_some_and(|(open, _)| open == stop.content_block_index()) {
-                    self.close();
-                }
+            // Another end is that of a block that was empty, or that the next one has ended already.
+            ConverseStreamOutput::ContentBlockStop(stop)
+                if self.open.is_some_and(|(open, _)| open == stop.content_block_index()) =>
+            {
+                self.close();
             }
             ConverseStreamOutput::MessageStop(stop) => {
                 let reason = stop_reason(stop.stop_reason())?;
