@@ -11,7 +11,7 @@ use tower_mpp::{
         Catalog, Discovery,
         well_known::{Built, Config, Facts, Form, ModelCard, Stage, WellKnown, model_options},
     },
-    method::stripe::Stripe,
+    method::{Sandbox, stripe::Stripe},
     protocol::Timestamp,
     receipt::{Ed25519Signer, Receipts},
     refund::RefundPolicy,
@@ -86,10 +86,30 @@ fn the_whole_configuration_is_the_recorded_document_byte_for_byte() {
     };
     let recorded = std::fs::read_to_string(Path::new(&folder).join("../seeds/well-known-mpp.json")).unwrap();
     let Prxy { models, well_known } = prxy();
-    let document = WellKnown::new(&well_known, &models, &facts(&whole(), &models)).unwrap();
-    // Its `generated_at` is ours, so that every byte can be compared.
-    let document = document.document(seed_time()).unwrap();
-    assert_eq!(std::str::from_utf8(&document).unwrap(), recorded.trim_end());
+    // Whom the document names as paid is what the challenges say, or what the texts say where they are silent.
+    let named = Stripe::builder("sk_live_of_nobody_at_all", "profile_of_nobody").recipient("acct_1SCXoFBQFhC8k5Tn");
+    let named = builder()
+        .method(named.build().unwrap())
+        .method(Rail::new("stripe", "session").least(50).recipient("acct_1SCXoFBQFhC8k5Tn"))
+        .build()
+        .unwrap();
+    for merchant in [whole(), named] {
+        let document = WellKnown::new(&well_known, &models, &facts(&merchant, &models)).unwrap();
+        // Its `generated_at` is ours, so that every byte can be compared.
+        let document = document.document(seed_time()).unwrap();
+        assert_eq!(std::str::from_utf8(&document).unwrap(), recorded.trim_end());
+    }
+}
+
+#[test]
+fn a_test_with_play_money_may_keep_the_texts_of_production() {
+    let Prxy { models, well_known } = prxy();
+    let merchant = builder().test_mode(true).method(Sandbox::new()).build().unwrap();
+    let document = document(&well_known, &models, &facts(&merchant, &models).built(Built::default()));
+    let methods: Vec<_> = document["payment_methods"].as_array().unwrap().iter().map(|each| &each["method"]).collect();
+    assert_eq!(methods, ["sandbox"]);
+    assert_eq!(document["offers"][0]["method"], "sandbox");
+    assert!(!document.to_string().contains("acct_"), "nobody is paid there");
 }
 
 #[test]

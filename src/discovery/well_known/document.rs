@@ -39,7 +39,7 @@ impl<'a> Document<'a> {
             _ if facts.merchant.is_test_mode() => "test_mode",
             stage => stage.as_str(),
         };
-        let methods = sold::payment_methods(&routes, config, live)?;
+        let methods = sold::payment_methods(&routes, config, live, facts.merchant.is_test_mode())?;
         let default = models.as_ref().and_then(Models::default).map(|model| &model.option.price);
         let price = default.or_else(|| routes.first()?.price.as_ref());
         let billing = config.provider_billing.as_ref().map(|card| models::billing(card, price, models.as_ref(), facts));
