@@ -76,7 +76,7 @@ fn errors_name_the_field_and_what_to_do() {
         (with("").replace("my-api", "health"), "services[0].id: \"health\" is the gateway's own"),
         (with("").replace("my-api", "v1"), "services[0].id: \"v1\" is the gateway's own"),
         (with("").replace("my-api", "api"), "services[0].id: \"api\" is the gateway's own"),
-        (with("").replace("my-api", "discover"), "gateway.toml: services: service \"discover\""),
+        (with("").replace("my-api", "discover"), "gateway.toml: services: services.discover: "),
         (with("").replace("id = \"my-api\"\n", ""), "services[0].id: it is not set"),
         (with("").replace("url = ", "#"), "services[0].url: it is not set"),
         (with("").replace("http://", "ftp://"), "gateway.toml: services: service \"my-api\": upstream: "),
