@@ -35,12 +35,12 @@ pub(super) struct Own {
     pub(super) admin: bool,
     /// The patterns of the ledger.
     pub(super) ledger: Vec<String>,
-    /// The surface for agents is on, or kept free.
-    pub(super) agent: bool,
     /// What services are mounted at: `/openai`.
     pub(super) mounts: Vec<String>,
     /// Discovery is on.
     pub(super) discovery: bool,
+    /// The surface for agents is on, or kept free.
+    pub(super) agent: bool,
 }
 
 /// One entry of `[[routes]]`.
@@ -214,9 +214,6 @@ impl Patterns {
         if self.own.ledger.iter().any(|own| own == path) {
             return Err(format!("{path} is the gateway's own; choose another path, or remove [receipts]"));
         }
-        if self.own.agent && agent::PATHS.contains(&path) {
-            return Err(format!("{path} is the gateway's own; choose another path, or remove [agent]"));
-        }
         if self.own.discovery && catalog::is_own(path) {
             return Err(format!(
                 "{path} is a document of discovery; choose another path, or write enabled = false there"
@@ -224,6 +221,9 @@ impl Patterns {
         }
         if let Some(mount) = self.own.mounts.iter().find(|mount| hides(path, mount)) {
             return Err(format!("{path} would take what belongs to the service at {mount}; choose a narrower path"));
+        }
+        if self.own.agent && agent::PATHS.contains(&path) {
+            return Err(format!("{path} is the gateway's own; choose another path, or remove [agent]"));
         }
         let old_style = path.split('/').any(|segment| segment.starts_with([':', '*']));
         let odd = path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'?' | b'#' | b'\\'));

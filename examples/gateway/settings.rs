@@ -64,14 +64,14 @@ pub(crate) struct Settings {
     pub(crate) stripe: Option<Arc<stripe::Stripe>>,
     pub(crate) upstream: UpstreamSettings,
     pub(crate) routes: Vec<Route>,
-    /// The surface for agents.
-    pub(crate) agent: Option<AgentSettings>,
-    /// Routes for customers with an API key.
-    pub(crate) api: Option<Keyed>,
     /// What is sold route by route.
     pub(crate) services: Services,
     /// What is told of all that.
     pub(crate) discovery: Option<DiscoverySettings>,
+    /// The surface for agents.
+    pub(crate) agent: Option<AgentSettings>,
+    /// Routes for customers with an API key.
+    pub(crate) api: Option<Keyed>,
     /// The file as it is written, to tell later what has changed. Empty without one.
     pub(crate) file: toml::Table,
 }
@@ -228,9 +228,13 @@ impl Settings {
         let currency = file.currency.as_deref().unwrap_or("usd");
         let services = services::check(place, file.proxy, file.services, currency, body_limit, environment)?;
         let discovery = catalog::check(place, file.discovery);
-        let (admin_on, mounts) = (admin.is_some(), services.mounts());
-        let own =
-            routes::Own { admin: admin_on, ledger, agent: agent.is_some(), mounts, discovery: discovery.is_some() };
+        let own = routes::Own {
+            admin: admin.is_some(),
+            ledger,
+            mounts: services.mounts(),
+            discovery: discovery.is_some(),
+            agent: agent.is_some(),
+        };
         Ok(Self {
             listen,
             https: https(place, file.https, &realm)?,
@@ -256,10 +260,10 @@ impl Settings {
             stripe: stripe.map(Arc::new),
             upstream: upstream::check(place, file.upstream, upstream_url, environment)?,
             routes: routes::check(place, file.routes, currency, body_limit, own, api.as_ref())?,
-            agent,
-            api,
             services,
             discovery,
+            agent,
+            api,
             file: written,
         })
     }

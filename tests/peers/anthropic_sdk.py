@@ -1,4 +1,4 @@
-"""The official Anthropic SDK as a customer: `anthropic_sdk.py GATEWAY BASE_URL SCENARIO...`. Prints what it has seen."""
+"""The official Anthropic SDK as a customer: `anthropic_sdk.py GATEWAY BASE_URL MODEL SCENARIO...`. Prints what it has seen."""
 
 import json
 import sys
@@ -7,8 +7,7 @@ import anthropic
 import httpx2
 from mpp_auth import play
 
-gateway, base_url, *names = sys.argv[1:]
-MODEL = "claude-small"
+gateway, base_url, MODEL, *names = sys.argv[1:]
 TOOLS = [
     {
         "name": "get_weather",
@@ -98,7 +97,7 @@ def overloaded(transport):
 
 
 def unknown_model(transport):
-    return failed(transport, "hello", model="claude-unknown")
+    return failed(transport, "hello", model="unknown")
 
 
 def retried(transport):

@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::sdk::{Shop, assert_bought, assert_failed, assert_receipt};
+use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_receipt};
 
-const SDK: &str = "anthropic_sdk.py";
-const BASE: &str = "";
-const MODEL: &str = "claude-small";
+const SDK: Sdk = Sdk { script: "anthropic_sdk.py", base: "", model: "claude-small" };
 
 fn usage(input: u64, output: u64) -> Value {
     json!({"input_tokens": input, "output_tokens": output})
@@ -15,7 +13,7 @@ fn usage(input: u64, output: u64) -> Value {
 #[tokio::test]
 async fn the_anthropic_sdk_buys_a_message_whole_and_in_a_stream() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["complete", "stream", "helper"]).await;
+    let played = shop.plays(&SDK, &["complete", "stream", "helper"]).await;
     for name in ["complete", "stream", "helper"] {
         let played = &played[name];
         assert_eq!(played["seen"]["text"], "Hello! How can I help you today?", "{played:#}");
@@ -25,7 +23,7 @@ async fn the_anthropic_sdk_buys_a_message_whole_and_in_a_stream() {
     for name in ["complete", "helper"] {
         let seen = &played[name]["seen"];
         assert_eq!((&seen["stop"], &seen["usage"]), (&json!("end_turn"), &usage(11, 7)), "{seen:#}");
-        assert_eq!(seen["model"], MODEL);
+        assert_eq!(seen["model"], SDK.model);
     }
     let names: Vec<_> = played["stream"]["seen"]["names"].as_array().unwrap().iter().collect();
     assert_eq!(names[..2], ["message_start", "content_block_start"], "{names:?}");
@@ -48,7 +46,7 @@ async fn the_anthropic_sdk_buys_a_message_whole_and_in_a_stream() {
 #[tokio::test]
 async fn a_tool_that_the_anthropic_sdk_is_asked_for_is_two_payments() {
     let shop = Shop::open().await;
-    let played = &shop.plays(SDK, BASE, &["tools"]).await["tools"];
+    let played = &shop.plays(&SDK, &["tools"]).await["tools"];
     assert_eq!(played["seen"]["first"]["stop"], "tool_use", "{played:#}");
     assert_eq!(played["seen"]["first"]["usage"], usage(30, 12));
     assert_eq!(played["seen"]["called"], json!(["get_weather", {"city": "Paris"}]));
@@ -63,7 +61,7 @@ async fn a_tool_that_the_anthropic_sdk_is_asked_for_is_two_payments() {
 #[tokio::test]
 async fn errors_are_those_of_the_anthropic_sdk() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["rate_limited", "overloaded", "unknown_model"]).await;
+    let played = shop.plays(&SDK, &["rate_limited", "overloaded", "unknown_model"]).await;
     assert_failed(&played["rate_limited"], "RateLimitError", 429);
     assert_failed(&played["overloaded"], "OverloadedError", 529);
     let unknown = &played["unknown_model"];
@@ -76,7 +74,7 @@ async fn errors_are_those_of_the_anthropic_sdk() {
 #[tokio::test]
 async fn an_anthropic_sdk_that_tries_again_pays_once() {
     let shop = Shop::open().await;
-    let played = &shop.plays(SDK, BASE, &["retried"]).await["retried"];
+    let played = &shop.plays(&SDK, &["retried"]).await["retried"];
     assert_eq!(played["seen"]["text"], "Now there is time.");
     let statuses: Vec<_> = played["sent"].as_array().unwrap().iter().map(|sent| sent["status"].clone()).collect();
     assert_eq!(statuses, [402, 429, 200]);
@@ -87,7 +85,7 @@ async fn an_anthropic_sdk_that_tries_again_pays_once() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_is_an_error_of_the_anthropic_sdk_and_one_that_is_left_is_paid() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["cut", "left_early", "complete"]).await;
+    let played = shop.plays(&SDK, &["cut", "left_early", "complete"]).await;
     let cut = &played["cut"];
     assert!(cut["seen"]["error"].is_string(), "{cut:#}");
     assert_bought(cut, 1);

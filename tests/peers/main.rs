@@ -2,11 +2,12 @@
 //!
 //! Receipts that the ledger gives out are checked by a browser with the script of the page, by Python with
 //! `cryptography` and `rfc8785`, and by Node with WebCrypto and `canonicalize`. The gateway sells model calls of a
-//! stand-in of the providers to the official SDKs of OpenAI and Anthropic.
+//! stand-in of the providers to the official SDKs of OpenAI and Anthropic, and of a stand-in of Amazon Bedrock.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![recursion_limit = "256"] // A receipt has many members.
 
 mod anthropic_sdk;
+mod bedrock_sdk;
 mod browser;
 mod languages;
 mod openai_sdk;

@@ -110,7 +110,7 @@ class PayingTransport(httpx2.BaseTransport):
     """Sends each request; pays once if it is asked to, and repeats the request byte for byte.
 
     What was paid and not delivered is good for the same request again: SDKs repeat requests by themselves, and that
-    must not cost anything.
+    must not cost anything. Agents have a route of their own, with one version in its path and not two.
     """
 
     def __init__(self, wallet=None):
@@ -147,6 +147,7 @@ class PayingTransport(httpx2.BaseTransport):
 
     def handle_request(self, request):
         body = request.read()
+        request.url = request.url.copy_with(path=request.url.path.replace("/v1/agent/v1/", "/v1/agent/"))
         call = (request.method, str(request.url), body)
         kept = self.unspent.get(call)
         response = self.exchange(request, kept and kept["authorization"])

@@ -1,4 +1,4 @@
-"""The official OpenAI SDK as a customer: `openai_sdk.py GATEWAY BASE_URL SCENARIO...`. Prints what it has seen."""
+"""The official OpenAI SDK as a customer: `openai_sdk.py GATEWAY BASE_URL MODEL SCENARIO...`. Prints what it has seen."""
 
 import json
 import sys
@@ -7,8 +7,7 @@ import httpx2
 import openai
 from mpp_auth import play
 
-gateway, base_url, *names = sys.argv[1:]
-MODEL = "gpt-small"
+gateway, base_url, MODEL, *names = sys.argv[1:]
 TOOLS = [
     {
         "type": "function",
@@ -90,7 +89,7 @@ def rate_limited(transport):
 
 
 def unknown_model(transport):
-    return failed(transport, "hello", model="gpt-unknown")
+    return failed(transport, "hello", model="unknown")
 
 
 def retried(transport):

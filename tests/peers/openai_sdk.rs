@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::sdk::{Shop, assert_bought, assert_failed, assert_receipt};
+use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_receipt};
 
-const SDK: &str = "openai_sdk.py";
-const BASE: &str = "/v1";
+const SDK: Sdk = Sdk { script: "openai_sdk.py", base: "/v1", model: "gpt-small" };
 
 fn usage(prompt: u64, completion: u64) -> Value {
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
@@ -14,7 +13,7 @@ fn usage(prompt: u64, completion: u64) -> Value {
 #[tokio::test]
 async fn the_openai_sdk_buys_a_completion_whole_and_in_a_stream() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["complete", "stream"]).await;
+    let played = shop.plays(&SDK, &["complete", "stream"]).await;
     for name in ["complete", "stream"] {
         let played = &played[name];
         let seen = &played["seen"];
@@ -38,7 +37,7 @@ async fn the_openai_sdk_buys_a_completion_whole_and_in_a_stream() {
 #[tokio::test]
 async fn a_tool_that_the_openai_sdk_is_asked_for_is_two_payments() {
     let shop = Shop::open().await;
-    let played = &shop.plays(SDK, BASE, &["tools"]).await["tools"];
+    let played = &shop.plays(&SDK, &["tools"]).await["tools"];
     assert_eq!(played["seen"]["called"], json!(["get_weather", {"city": "Paris"}]));
     assert_eq!(played["seen"]["text"], "It is 21 degrees in Paris.");
     assert_eq!(played["seen"]["usage"], usage(40, 9));
@@ -51,7 +50,7 @@ async fn a_tool_that_the_openai_sdk_is_asked_for_is_two_payments() {
 #[tokio::test]
 async fn errors_are_those_of_the_openai_sdk() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["rate_limited", "unknown_model"]).await;
+    let played = shop.plays(&SDK, &["rate_limited", "unknown_model"]).await;
     assert_failed(&played["rate_limited"], "RateLimitError", 429);
     let unknown = &played["unknown_model"];
     assert_eq!((&unknown["seen"]["error"], &unknown["seen"]["status"]), (&json!("BadRequestError"), &json!(400)));
@@ -63,7 +62,7 @@ async fn errors_are_those_of_the_openai_sdk() {
 #[tokio::test]
 async fn an_openai_sdk_that_tries_again_pays_once() {
     let shop = Shop::open().await;
-    let played = &shop.plays(SDK, BASE, &["retried"]).await["retried"];
+    let played = &shop.plays(&SDK, &["retried"]).await["retried"];
     assert_eq!(played["seen"]["text"], "Now there is time.");
     let statuses: Vec<_> = played["sent"].as_array().unwrap().iter().map(|sent| sent["status"].clone()).collect();
     assert_eq!(statuses, [402, 429, 200]);
@@ -74,7 +73,7 @@ async fn an_openai_sdk_that_tries_again_pays_once() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_is_an_error_of_the_openai_sdk_and_one_that_is_left_is_paid() {
     let shop = Shop::open().await;
-    let played = shop.plays(SDK, BASE, &["cut", "left_early", "complete"]).await;
+    let played = shop.plays(&SDK, &["cut", "left_early", "complete"]).await;
     let cut = &played["cut"];
     assert!(cut["seen"]["error"].is_string(), "{cut:#}");
     assert_bought(cut, 1);

@@ -14,6 +14,7 @@ use crate::{
 
 /// The key that the provider knows, and no customer.
 const UPSTREAM_KEY: &str = "sk-upstream-4711";
+const AWS_KEY: &str = "aws-secret-4711";
 
 const STORY: &str = "Once upon a time there was a story so long that nobody has ever heard its end, for all who \
     listened had something else to do, or the line broke, or both.";
@@ -43,17 +44,16 @@ fn fixtures() -> Value {
     ])
 }
 
+/// What every gateway here has.
+const GATEWAY: &str = "listen = \"127.0.0.1:0\"\nrails.sandbox = true\n[receipts]\nvisibility = \"public_full\"\n";
+
 /// The routes of both providers, each with a price by model.
-fn configuration(provider: &ThirdParty) -> String {
+fn routes(provider: &ThirdParty) -> String {
     format!(
-        r#"listen = "127.0.0.1:0"
-rails.sandbox = true
-[upstream]
+        r#"[upstream]
 url = "http://{}"
 [upstream.headers]
 x-api-key = {{ env = "UPSTREAM_KEY" }}
-[receipts]
-visibility = "public_full"
 [[routes]]
 path = "/v1/chat/completions"
 methods = ["POST"]
@@ -67,31 +67,80 @@ price_by_model = {{ claude-small = "0.50", claude-large = "1.50" }}
     )
 }
 
+/// The route of agents, before models of Bedrock.
+fn agents(cloud: &ThirdParty) -> String {
+    format!(
+        r#"[agent]
+provider = {{ kind = "bedrock", region = "us-east-1", endpoint_url = "http://{}" }}
+[[models]]
+id = "fast"
+label = "Fast"
+model = "bedrock/us.amazon.nova-micro-v1:0"
+price = "0.50"
+default = true
+description = "Small and fast."
+[[models]]
+id = "balanced"
+label = "Balanced"
+model = "bedrock/us.anthropic.claude-sonnet-4-6"
+price = "0.50"
+description = "Neither."
+"#,
+        cloud.address
+    )
+}
+
+/// An SDK, and what it is told.
+pub struct Sdk {
+    pub script: &'static str,
+    /// Its base URL, below the gateway.
+    pub base: &'static str,
+    pub model: &'static str,
+}
+
 pub struct Shop {
     gateway: Running,
     provider: ThirdParty,
+    _cloud: Option<ThirdParty>,
     _folder: TempDir,
 }
 
 impl Shop {
+    /// Sells calls of OpenAI and of Anthropic by their own routes.
     pub async fn open() -> Self {
         let provider = ThirdParty::aimock_with(&fixtures(), &[], &[UPSTREAM_KEY]).await;
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("gateway.toml"), configuration(&provider)).unwrap();
-        let mut gateway = command("gateway", folder.path());
-        gateway.args(["--config", "gateway.toml"]).env("UPSTREAM_KEY", UPSTREAM_KEY).env("RUST_LOG", "debug");
-        Self { gateway: Running::start(gateway, "listening on http://").await, provider, _folder: folder }
+        let routes = routes(&provider);
+        Self::sells(&routes, provider, None).await
     }
 
-    /// Plays scenarios of one of the scripts, with the SDK's base URL below the gateway.
-    pub async fn plays(&self, sdk: &str, base: &str, scenarios: &[&str]) -> Value {
+    /// Sells calls of models of Amazon Bedrock to agents.
+    pub async fn of_bedrock() -> Self {
+        let provider = ThirdParty::aimock(&fixtures(), &[]).await;
+        let cloud = ThirdParty::ministack(Some(provider.address)).await;
+        let agents = agents(&cloud);
+        Self::sells(&agents, provider, Some(cloud)).await
+    }
+
+    async fn sells(what: &str, provider: ThirdParty, cloud: Option<ThirdParty>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("gateway.toml"), format!("{GATEWAY}{what}")).unwrap();
+        let mut gateway = command("gateway", folder.path());
+        gateway.args(["--config", "gateway.toml"]).env("RUST_LOG", "debug");
+        gateway.envs([
+            ("UPSTREAM_KEY", UPSTREAM_KEY),
+            ("AWS_ACCESS_KEY_ID", "AKIATEST"),
+            ("AWS_SECRET_ACCESS_KEY", AWS_KEY),
+        ]);
+        let gateway = Running::start(gateway, "listening on http://").await;
+        Self { gateway, provider, _cloud: cloud, _folder: folder }
+    }
+
+    /// Plays scenarios.
+    pub async fn plays(&self, sdk: &Sdk, scenarios: &[&str]) -> Value {
         let mut python = Command::new(installed("venv/bin/python"));
-        python.env_clear().arg("-B").arg(script(sdk)).arg(self.gateway.url("")).arg(self.gateway.url(base));
-        run({
-            python.args(scenarios);
-            python
-        })
-        .await
+        python.env_clear().arg("-B").arg(script(sdk.script)).arg(self.gateway.url("")).arg(self.gateway.url(sdk.base));
+        python.arg(sdk.model).args(scenarios);
+        run(python).await
     }
 
     /// What reached the provider: the journal of the stand-in, which hides keys.
@@ -109,8 +158,9 @@ impl Shop {
         let ended = self.gateway.stop().await;
         assert!(ended.status.success(), "{ended:?}");
         for said in [&ended.stdout, &ended.stderr] {
-            assert!(!said.contains(UPSTREAM_KEY) && !said.contains("sk-of-the-client"), "{said}");
-            assert!(!said.contains("Payment ey") && !said.contains("panicked"), "{said}");
+            for secret in [UPSTREAM_KEY, AWS_KEY, "sk-of-the-client", "Payment ey", "panicked"] {
+                assert!(!said.contains(secret), "{secret}: {said}");
+            }
         }
     }
 }
@@ -147,6 +197,18 @@ pub fn assert_receipt(played: &Value, call: usize) {
     let paid = played["sent"].as_array().unwrap().iter().filter(|sent| sent["paid"] == true && sent["status"] == 200);
     let body = paid.clone().nth(call).unwrap()["body"].as_str().unwrap();
     assert_eq!(receipt["client_request_hash"], format!("sha256-{body}"), "{receipt:#}");
+}
+
+/// Asserts what a signed receipt says of the provider: as many tokens as the SDK was told.
+pub fn assert_provider(played: &Value, call: usize, provider: &str, model: &str, tokens: [u64; 2]) {
+    let receipt = &played["receipts"][call];
+    assert_eq!((&receipt["provider"], &receipt["model_id"]), (&json!(provider), &json!(model)), "{receipt:#}");
+    assert_eq!(
+        [&receipt["input_tokens"], &receipt["output_tokens"]],
+        tokens.map(|n| json!(n)).each_ref(),
+        "{receipt:#}"
+    );
+    assert_eq!(receipt["tokens_source"], "provider", "{receipt:#}");
 }
 
 /// Asserts what an SDK makes of a failure of the provider after it was paid: its own error, and nothing is lost.
