@@ -36,7 +36,7 @@ use crate::{
 
 pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// The paid proxy, a Tower service: see the [module](self) for what it answers. Cheap to clone.
+/// The paid proxy, a Tower service: see the [module](crate::proxy) for what it answers. Cheap to clone.
 ///
 /// It reads the whole path of a request: use it as `axum::Router::fallback_service` or `route_service`, or under hyper
 /// by itself, and say with [`base_path`](ProxyBuilder::base_path) what stands before its paths. `nest_service` takes

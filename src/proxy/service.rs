@@ -59,7 +59,9 @@ pub struct Service {
 }
 
 /// Where the documentation for language models is: of the service, or of one of its routes.
-pub(super) struct Docs(Box<dyn Fn(Option<&str>) -> Option<String> + Send>);
+pub(super) struct Docs(Box<DocsOf>);
+
+type DocsOf = dyn Fn(Option<&str>) -> Option<String> + Send;
 
 /// What is different about our own client.
 #[derive(Default)]

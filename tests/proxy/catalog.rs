@@ -103,3 +103,42 @@ fn every_route_of_the_presets_has_a_key_that_is_taken() {
         Some("https://context7.com/websites/stripe/llms.txt?topic=GET%20%2Fv1%2Fcustomers%2F%3Aid")
     );
 }
+
+/// What the presets know about their providers reaches the signed receipt.
+#[tokio::test]
+async fn a_call_of_a_preset_is_told_in_its_receipt() {
+    use tower_mpp::{
+        receipt::{Ed25519Signer, Receipts},
+        store::MemoryReceiptStore,
+    };
+    const CHAT: &str = r#"{"model":"gpt-x","usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}"#;
+    const MESSAGE: &str = r#"{"model":"claude-x","type":"message","usage":{"input_tokens":5,"output_tokens":3}}"#;
+    let serve = |body: &'static str| async move {
+        let router =
+            axum::Router::new().fallback(move || async move { ([("content-type", "application/json")], body) });
+        format!("http://{}", crate::support::Server::start(router).await.address)
+    };
+    let signer = Ed25519Signer::from_seed("shop", &[7; 32]).unwrap();
+    let receipts = Receipts::builder("https://r.example", signer).store(MemoryReceiptStore::new(10)).build().unwrap();
+    let merchant = merchant_of(&Acme::new()).receipts(receipts.clone()).build().unwrap();
+    let proxy = tower_mpp::proxy::Proxy::builder(merchant)
+        .service(presets::openai("k").base_url(serve(CHAT).await).route(presets::OpenAi::ChatCompletions, paid("0.01")))
+        .service(
+            presets::anthropic("k").base_url(serve(MESSAGE).await).route(presets::Anthropic::Messages, paid("0.01")),
+        )
+        .build()
+        .unwrap();
+    for (path, provider, model, input, output) in [
+        ("/openai/v1/chat/completions", "openai", "gpt-x", 11, 7),
+        ("/anthropic/v1/messages", "anthropic", "claude-x", 5, 3),
+    ] {
+        let (answer, _) = buy(&proxy, Method::POST, path, "{}").await;
+        let url = answer.receipt().extra["receiptUrl"].as_str().unwrap().to_owned();
+        let id = url.rsplit('/').next().unwrap().parse().unwrap();
+        let row = receipts.store().get(id).await.unwrap().unwrap();
+        let receipt: Value = serde_json::from_str(&row.full).unwrap();
+        assert_eq!((&receipt["provider"], &receipt["model_id"]), (&json!(provider), &json!(model)), "{receipt}");
+        assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&json!(input), &json!(output)), "{receipt}");
+        assert_eq!(receipt["provider_status"], 200);
+    }
+}

@@ -169,3 +169,34 @@ async fn it_is_the_fallback_of_an_axum_router() {
     let head = server.send(Method::HEAD, "/api/v1/items/1", &[], "").await;
     assert_eq!((head.status.as_u16(), head.header("x-up"), head.body.len()), (200, Some("1"), 0));
 }
+
+#[tokio::test]
+async fn it_is_a_service_of_hyper_by_itself() {
+    use hyper_util::{
+        rt::{TokioExecutor, TokioIo},
+        server::conn::auto,
+        service::TowerToHyperService,
+    };
+    let echo = Echo::start().await;
+    let proxy = proxy(&echo).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = crate::support::Server::at(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(proxy.clone());
+            tokio::spawn(async move {
+                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    let asked = server.get("/api/v1/paid/1").await;
+    asked.assert_challenged("payment-required");
+    let credential = credential(&crate::support::challenge(&asked.headers));
+    let answer = server.get_paid("/api/v1/paid/1", &credential).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, r#"{"ok":true}"#));
+    assert_eq!(answer.receipt().reference, "ref_1");
+    // An absolute target is routed by its path alone, whatever host it names.
+    let absolute = server.get("//evil.example/api/v1/items/1").await;
+    assert_eq!(absolute.status, 404);
+}
