@@ -122,7 +122,7 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_the_log_says_why() {
         (good.replace("0.50", "0,50"), "price \"0,50\""),
         (dearer.replace("/{*rest}", "/health"), "routes[0].path: /health is the gateway's own"),
         (format!("realm = \"127.0.0.1\"\n{dearer}"), "needs a restart field=\"realm\""),
-        (format!("{dearer}[admin]\ntoken_env = \"PATH\""), "needs a restart field=\"admin\""),
+        (format!("{dearer}[admin]\n"), "needs a restart field=\"admin\""),
     ] {
         fs::write(&file, text).unwrap();
         gateway.signal("HUP").await;
@@ -226,4 +226,36 @@ async fn a_script_may_be_let_in_without_a_restart() {
     let asked = client.send(Method::GET, "/a", &origin, "").await;
     assert_eq!(asked.header(allowed), Some("https://app.example.com"));
     assert!(asked.header("access-control-expose-headers").unwrap().contains("WWW-Authenticate"));
+}
+
+#[tokio::test]
+async fn every_document_tells_the_new_price_of_a_model() {
+    let file = |price: &str, provider: &str| {
+        format!(
+            "rails.sandbox = true\n[agent]\nprovider = {provider}\n[[models]]\nid = \"fast\"\nlabel = \"Fast\"\nmodel = \"demo/demo-fast\"\nprice = \"{price}\"\ndefault = true\ndescription = \"Fast\"\n"
+        )
+    };
+    let demo = "{ kind = \"demo\" }";
+    let gateway = Gateway::configured(tempfile::tempdir().unwrap(), &file("0.50", demo), &[]).await;
+    let client = gateway.client();
+    let path = "/v1/agent/messages";
+    let body = r#"{"max_tokens":9,"messages":[{"role":"user","content":"Hello"}]}"#;
+    let amounts = async || {
+        let asked = client.send(Method::POST, path, &[("content-type", "application/json")], body).await;
+        let openapi = client.get("/openapi.json").await.json();
+        let told = openapi["paths"][path]["post"]["x-payment-info"]["offers"][0]["amount"].clone();
+        (price_of(&asked), told)
+    };
+    assert_eq!(amounts().await, ("50".into(), "50".into()));
+    let write = |text: String| fs::write(gateway.folder.path().join("gateway.toml"), text).unwrap();
+    write(file("0.75", demo));
+    gateway.signal("HUP").await;
+    gateway.said("changed=\"models[0].price\"").await;
+    assert_eq!(amounts().await, ("75".into(), "75".into()));
+    assert!(client.get("/.well-known/mpp").await.text().contains("0.75"));
+    // Who answers was opened at the start.
+    write(file("0.95", "{ kind = \"bedrock\", region = \"us-east-1\" }").replace("demo/", "bedrock/"));
+    gateway.signal("HUP").await;
+    gateway.said("needs a restart field=\"agent.provider").await;
+    assert_eq!(amounts().await, ("75".into(), "75".into()));
 }
