@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::Method;
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _};
 use tower_http::cors::{AllowHeaders, AllowMethods, CorsLayer};
 use tower_mpp::{
     KeyRing, Merchant, PaymentLayer, ReceiptHeader, ledger::Ledger, method::PaymentMethod as _, method::Sandbox,
@@ -132,7 +132,13 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
     let proxy = services::proxy(&settings.services, foundation)?;
     let documents = catalog::documents(settings, foundation, proxy.as_ref())?;
     let router = match proxy {
-        Some(proxy) => router.fallback_service(proxy),
+        Some(proxy) if settings.discovery.is_some() => router.fallback_service(proxy),
+        Some(proxy) => {
+            // It has documents of its own.
+            let own = catalog::own_documents(settings, &proxy)?;
+            let hide = middleware::from_fn(move |request, next| catalog::hide(own.clone(), request, next));
+            router.fallback_service(hide.layer(proxy))
+        }
         None => router.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") }),
     };
     let mut router = router

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::Method;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use tower_mpp::{
     discovery::{Catalog, Discovery, Payment, Route, Service},
@@ -19,6 +19,7 @@ use super::{
     app::Foundation,
     config::ConfigError,
     pricing,
+    problem::Problem,
     routes::{self, Pricing},
     settings::{Place, Settings},
 };
@@ -89,6 +90,20 @@ pub(super) async fn answer(documents: Vec<Discovery>, request: Request, next: Ne
         Some(answer) => answer.map(Body::new).into_response(),
         None => next.run(Request::from_parts(head, body)).await,
     }
+}
+
+/// What the proxy would tell by itself.
+pub(super) fn own_documents(settings: &Settings, proxy: &Proxy) -> Result<Discovery, ConfigError> {
+    Discovery::new(proxy.catalog()).map_err(|error| ConfigError::new(&settings.services.place, error))
+}
+
+/// Does not tell it.
+pub(super) async fn hide(own: Discovery, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    if own.answers(&head) {
+        return Problem::new(StatusCode::NOT_FOUND, "There is no such resource.").into_response();
+    }
+    next.run(Request::from_parts(head, body)).await
 }
 
 /// Everything, by its whole path.

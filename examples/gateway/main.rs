@@ -9,7 +9,8 @@
 //! a built-in demo in the shape of Anthropic's Messages API.
 //!
 //! For an API of your own, copy `examples/gateway/gateway.toml`, in which every field is explained, and
-//! run `cargo run --example gateway -- --config gateway.toml` (`--check` only checks it). The quickest
+//! run `cargo run --example gateway -- --config gateway.toml` (`--check` only checks it, and says what would be
+//! live). `proxy.toml` beside it sells several APIs route by route, and `prxy.toml` model calls to agents. The quickest
 //! start is `GATEWAY_UPSTREAM_URL=http://127.0.0.1:9000 cargo run --example gateway`, which charges
 //! 0.50 USD of play money for every call.
 //!

@@ -71,7 +71,7 @@ fn errors_name_the_field_and_what_to_do() {
             format!("{SANDBOX}[proxy]\nbase_path = \"/x\"\n"),
             "gateway.toml: services: there is none, but there is [proxy]",
         ),
-        (format!("[proxy]\nbase_path = \"x/\"\n{}", with("")), "gateway.toml: proxy.base_path: write it with a slash"),
+        (format!("{}[proxy]\nbase_path = \"x/\"\n", with("")), "gateway.toml: proxy.base_path: write it with a slash"),
         (with("").replace("my-api", "a/b"), "gateway.toml: services[0].id: \"a/b\" cannot be the first part"),
         (with("").replace("my-api", "health"), "services[0].id: \"health\" is the gateway's own"),
         (with("").replace("my-api", "v1"), "services[0].id: \"v1\" is the gateway's own"),

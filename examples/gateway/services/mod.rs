@@ -30,7 +30,7 @@ pub(crate) struct Services {
     pub(crate) base_path: String,
     pub(crate) list: Vec<ServiceSettings>,
     /// Where they stand in the file, for errors that are found later.
-    place: String,
+    pub(crate) place: String,
 }
 
 /// One of `[[services]]`.
