@@ -12,7 +12,7 @@ use crate::{
     harness::{Gateway, app, opened, settings_with},
     programs::{command, run},
     stripe::{LIVE_KEY, StripeStandIn},
-    support::{self, Server, challenge},
+    support::{self, Server, challenge, pay_with},
 };
 
 /// What says in the running gateway that sessions and MCP are not there yet, as JSON pointers into the document.
@@ -182,6 +182,45 @@ async fn its_prices_are_those_of_the_challenges() {
     }
     // Over plain HTTP nothing is dealt with.
     assert_eq!(server.send(Method::POST, MESSAGES, &[], &call("fast")).await.status, 403);
+}
+
+#[tokio::test]
+async fn what_bedrock_would_not_be_sent_is_refused_before_anybody_pays() {
+    let stripe = StripeStandIn::start().await;
+    let gateway = start(&stripe).await;
+    let image = r#"[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]"#;
+    let by_url = call("fast").replace("\"Say hi\"", image);
+    for path in [MESSAGES, super::QUOTE] {
+        let refused = gateway.client().send(Method::POST, path, &[HTTPS], &by_url).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        refused.assert_no_challenge();
+        assert!(refused.json()["detail"].as_str().unwrap().contains("messages.0.content.0"), "{refused:?}");
+    }
+    // What Anthropic's own models take is none of our business.
+    ask(&gateway.client(), &by_url.replace("fast", "balanced")).await.assert_challenged("payment-required");
+}
+
+#[tokio::test]
+async fn a_call_that_never_reaches_bedrock_leaves_the_payment_good() {
+    let stripe = StripeStandIn::start().await;
+    let gateway = start(&stripe).await;
+    let server = gateway.client();
+    let asked = ask(&server, &call("coding")).await;
+    let credential = pay_with(&challenge(&asked.headers), None, &json!({"spt": "spt_ok"}));
+    let paid = [HTTPS, ("authorization", credential.to_str().unwrap())];
+    for _ in 0..2 {
+        let failed = server.send(Method::POST, MESSAGES, &paid, &call("coding")).await;
+        assert_eq!(
+            (failed.status.as_u16(), failed.header("payment-outcome")),
+            (502, Some("redeliverable")),
+            "{failed:?}"
+        );
+        assert_eq!((&failed.json()["type"], &failed.json()["error"]["type"]), (&json!("error"), &json!("api_error")));
+        assert!(!failed.text().contains("127.0.0.1"), "{failed:?}");
+        failed.assert_no_challenge();
+    }
+    assert_eq!(stripe.charges().iter().map(|charge| charge.amount).collect::<Vec<_>>(), [150]);
+    assert_eq!(server.get("/health").await.json()["providers"]["bedrock"]["last_call"], "failed");
 }
 
 #[tokio::test]
