@@ -455,7 +455,7 @@ async fn what_there_is_not_is_never_billed() {
     let unknown = server.get("/nothing").await;
     assert_eq!((unknown.status.as_u16(), unknown.problem().as_str()), (404, "about:blank"));
     assert_eq!(server.send(Method::OPTIONS, "/m", &[], "").await.status, 405);
-    assert_eq!(server.get("/health").await.json(), serde_json::json!({"ok": true}));
+    assert_eq!(server.get("/health").await.json()["ok"], true);
 }
 
 fn client<B>() -> Client<hyper_util::client::legacy::connect::HttpConnector, B>

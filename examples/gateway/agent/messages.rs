@@ -15,7 +15,7 @@ use tower_mpp::pricing::{HeadQuote, ModelOption, Prices, Pricing, Quote, Refused
 
 use super::{menu::Menu, provider::Provider};
 
-/// A tool, a header or a stop sequence more than this is no call, but an attack.
+/// Nobody means more blocks, tools or stop sequences in one call.
 const MOST_PARTS: usize = 10_000;
 
 /// What a call costs: the model's price, for a body that the provider will take. A body that it would not take is

@@ -82,6 +82,8 @@ pub(super) fn router(
     let called = Called { menu: agent.menu.clone(), provider, max_tokens: agent.max_tokens };
     let body_limit = agent.body_limit;
     let sold = sold(agent, foundation, body_limit)?;
+    let charge = charge(agent, foundation, called.clone(), redemption)?;
+
     let (well_known, reading) = documents(agent, merchant)?;
     let state = reading.stated();
     let skill = Bytes::from(skill(agent, settings, merchant, &state).text());
@@ -89,7 +91,7 @@ pub(super) fn router(
     let capabilities = reading.capabilities();
     let quoting = Quoting {
         merchant: merchant.clone(),
-        called: called.clone(),
+        called,
         state,
         body_limit,
         challenge_ttl: settings.challenge_ttl,
@@ -97,7 +99,6 @@ pub(super) fn router(
         sessions: listed::sessions(agent, &reading),
         provider_billing: reading.member("mpp_provider_billing"),
     };
-    let charge = charge(agent, foundation, called, redemption)?;
     let mut router = Router::new()
         .route(MESSAGES, on_service(MethodFilter::POST, sold).route_layer(charge))
         .route(QUOTE, post(quote::answer).with_state(Arc::new(quoting)))

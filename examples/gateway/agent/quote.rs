@@ -53,8 +53,8 @@ pub(super) async fn answer(State(quoting): State<Arc<Quoting>>, request: Request
     }
 }
 
-/// A document that changes with the configuration, and at no other time.
-pub(super) fn json_answer(document: &Value) -> Response {
+/// Good for this moment only.
+fn json_answer(document: &Value) -> Response {
     let mut response = Response::new(Body::from(document.to_string()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -54,6 +54,32 @@ async fn every_document_has_the_prices_of_the_challenges() {
 }
 
 #[tokio::test]
+async fn openapi_has_the_prices_of_the_challenges_and_llms_txt_the_routes() {
+    let shop = Shop::start().await;
+    let openapi = shop.server.get("/openapi.json").await.json();
+    let operation = &openapi["paths"][MESSAGES]["post"];
+    let offers = operation["x-payment-info"]["offers"].as_array().unwrap();
+    assert_eq!(offers.len(), 3, "{offers:?}");
+    for (id, offer) in ["fast", "balanced", "coding"].into_iter().zip(offers) {
+        let asked = request_of(&shop.ask(&call(id)).await);
+        assert!(offer["description"].as_str().unwrap().starts_with(&format!("{id}: ")), "{offer}");
+        assert_eq!((&offer["amount"], &offer["currency"]), (&asked["amount"], &asked["currency"]), "{offer}");
+        assert_eq!((&offer["method"], &offer["intent"]), (&json!("stripe"), &json!("charge")));
+    }
+    let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(schema["properties"]["model"]["enum"], json!(["fast", "balanced", "coding"]), "{operation}");
+    assert_eq!(schema["required"], json!(["max_tokens", "messages"]));
+    assert!(operation["responses"]["402"].is_object());
+    for (path, method) in [(super::QUOTE, "post"), ("/v1/catalog", "get"), ("/SKILL.md", "get")] {
+        let free = &openapi["paths"][path][method];
+        assert!(free.is_object() && free.get("x-payment-info").is_none(), "{path}: {free}");
+    }
+    let llms = shop.server.get("/llms.txt").await;
+    assert!(llms.text().contains("agent"), "{}", llms.text());
+    assert!(shop.server.get("/discover/all.md").await.text().contains(MESSAGES));
+}
+
+#[tokio::test]
 async fn capabilities_are_those_of_the_discovery_document() {
     let shop = Shop::start().await;
     let document = json_of(&shop.server, "/.well-known/mpp").await;
@@ -134,7 +160,7 @@ async fn the_demo_sells_to_agents_out_of_the_box() {
     let gateway = Gateway::start().await;
     let server = gateway.client();
     let document = json_of(&server, "/.well-known/mpp").await;
-    assert_eq!((&document["mpp"]["status"], &document["mpp"]["test_mode"]), (&json!("live"), &json!(true)));
+    assert_eq!((&document["mpp"]["status"], &document["mpp"]["test_mode"]), (&json!("test_mode"), &json!(true)));
     assert_eq!(document["mpp_model_options"][0]["model"], "demo/demo-fast");
     let folder = tempfile::tempdir().unwrap();
     let url = gateway.url(MESSAGES);

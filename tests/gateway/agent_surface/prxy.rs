@@ -7,15 +7,55 @@ use serde_json::{Value, json};
 
 use super::{MESSAGES, call};
 use crate::{
-    harness::Gateway,
+    config::uncommented,
+    gateway::Opened,
+    harness::{Gateway, app, opened, settings_with},
     programs::{command, run},
     stripe::{LIVE_KEY, StripeStandIn},
-    support::{self, Server, challenge},
+    support::{self, Server, challenge, pay_with},
 };
 
 /// What says in the running gateway that sessions and MCP are not there yet, as JSON pointers into the document.
 /// Nothing else may differ from the deployment that it is a copy of, but for the time of day.
-const NOT_BUILT: &[&str] = &[];
+const NOT_BUILT: &[&str] = &[
+    "/capabilities/atxp_mcp/bedrock_tool_price_usd",
+    "/capabilities/atxp_mcp/blockers/0",
+    "/capabilities/atxp_mcp/connection_configured",
+    "/capabilities/atxp_mcp/endpoint",
+    "/capabilities/atxp_mcp/oauth_connection_configured",
+    "/capabilities/atxp_mcp/paid_smoke_price_usd",
+    "/capabilities/atxp_mcp/payment_authorization_blocker",
+    "/capabilities/atxp_mcp/provider_cost_included",
+    "/capabilities/atxp_mcp/server_url",
+    "/capabilities/atxp_mcp/status",
+    "/capabilities/atxp_mcp_tools/0/status",
+    "/capabilities/atxp_mcp_tools/1/status",
+    "/capabilities/atxp_mcp_tools/2/status",
+    "/capabilities/atxp_mcp_tools/3/provider_inference_included",
+    "/capabilities/atxp_mcp_tools/3/status",
+    "/capabilities/atxp_mcp_tools/4/status",
+    "/capabilities/mpp_model_options/0/session_price_usd_per_call",
+    "/capabilities/mpp_model_options/1/session_price_usd_per_call",
+    "/capabilities/mpp_model_options/2/session_price_usd_per_call",
+    "/capabilities/mpp_provider_billing/effective_session_price_usd_per_call",
+    "/capabilities/sessions/endpoints/0",
+    "/capabilities/sessions/endpoints/1",
+    "/capabilities/sessions/production_requirement",
+    "/capabilities/sessions/status",
+    "/mpp_model_options/0/session_price_usd_per_call",
+    "/mpp_model_options/1/session_price_usd_per_call",
+    "/mpp_model_options/2/session_price_usd_per_call",
+    "/mpp_provider_billing/effective_session_price_usd_per_call",
+    // The offer of a session.
+    "/offers/1",
+    "/routes/0/model_options/0/session_price_usd_per_call",
+    "/routes/0/model_options/1/session_price_usd_per_call",
+    "/routes/0/model_options/2/session_price_usd_per_call",
+    "/routes/0/mpp_provider_billing/effective_session_price_usd_per_call",
+    // Its two routes.
+    "/routes/1",
+    "/routes/2",
+];
 
 fn example() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gateway/prxy.toml"))
@@ -58,6 +98,23 @@ async fn the_example_is_a_good_configuration() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn every_field_that_it_explains_is_known() {
+    // What is commented out, but for other ways to say the same.
+    const ALTERNATIVES: [&str; 6] =
+        ["kind = ", "key_env = ", "url = ", "first_byte_timeout_secs = ", "network_id = ", "key_hashes_file = "];
+    let all = uncommented(&fs::read_to_string(example()).unwrap(), &ALTERNATIVES);
+    for line in ["[refunds]", "[[api.routes]]", "profile = \"production\"", "keys_env = \"API_KEYS\""] {
+        assert!(all.lines().any(|known| known == line), "{line}");
+    }
+    let settings = settings_with(&all, &[&VARIABLES[..], &[("API_KEYS", "0123456789abcdef01234567")]].concat());
+    let settings = settings.unwrap();
+    let provider = settings.agent.as_ref().unwrap().look().unwrap();
+    let ledger = opened().journal.ledger.unwrap();
+    let receipts = Some(settings.receipts.as_ref().unwrap().look(ledger, "127.0.0.1:1").unwrap());
+    app(&settings, Opened { provider, receipts, ..opened() }).map(drop).unwrap();
+}
+
 #[tokio::test]
 async fn its_document_is_that_of_the_deployment() {
     let Some(vectors) = std::env::var_os("MPP_VECTORS_DIR") else {
@@ -90,9 +147,10 @@ fn differences(expected: &Value, found: &Value, at: String, all: &mut Vec<String
                 }
             }
         }
-        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
-            for (index, (expected, found)) in expected.iter().zip(found).enumerate() {
-                differences(expected, found, format!("{at}/{index}"), all);
+        (Value::Array(expected), Value::Array(found)) => {
+            for index in 0..expected.len().max(found.len()) {
+                let of = |list: &[Value]| list.get(index).cloned().unwrap_or_default();
+                differences(&of(expected), &of(found), format!("{at}/{index}"), all);
             }
         }
         (expected, found) if expected == found => {}
@@ -124,6 +182,45 @@ async fn its_prices_are_those_of_the_challenges() {
     }
     // Over plain HTTP nothing is dealt with.
     assert_eq!(server.send(Method::POST, MESSAGES, &[], &call("fast")).await.status, 403);
+}
+
+#[tokio::test]
+async fn what_bedrock_would_not_be_sent_is_refused_before_anybody_pays() {
+    let stripe = StripeStandIn::start().await;
+    let gateway = start(&stripe).await;
+    let image = r#"[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]"#;
+    let by_url = call("fast").replace("\"Say hi\"", image);
+    for path in [MESSAGES, super::QUOTE] {
+        let refused = gateway.client().send(Method::POST, path, &[HTTPS], &by_url).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        refused.assert_no_challenge();
+        assert!(refused.json()["detail"].as_str().unwrap().contains("messages.0.content.0"), "{refused:?}");
+    }
+    // What Anthropic's own models take is none of our business.
+    ask(&gateway.client(), &by_url.replace("fast", "balanced")).await.assert_challenged("payment-required");
+}
+
+#[tokio::test]
+async fn a_call_that_never_reaches_bedrock_leaves_the_payment_good() {
+    let stripe = StripeStandIn::start().await;
+    let gateway = start(&stripe).await;
+    let server = gateway.client();
+    let asked = ask(&server, &call("coding")).await;
+    let credential = pay_with(&challenge(&asked.headers), None, &json!({"spt": "spt_ok"}));
+    let paid = [HTTPS, ("authorization", credential.to_str().unwrap())];
+    for _ in 0..2 {
+        let failed = server.send(Method::POST, MESSAGES, &paid, &call("coding")).await;
+        assert_eq!(
+            (failed.status.as_u16(), failed.header("payment-outcome")),
+            (502, Some("redeliverable")),
+            "{failed:?}"
+        );
+        assert_eq!((&failed.json()["type"], &failed.json()["error"]["type"]), (&json!("error"), &json!("api_error")));
+        assert!(!failed.text().contains("127.0.0.1"), "{failed:?}");
+        failed.assert_no_challenge();
+    }
+    assert_eq!(stripe.charges().iter().map(|charge| charge.amount).collect::<Vec<_>>(), [150]);
+    assert_eq!(server.get("/health").await.json()["providers"]["bedrock"]["last_call"], "failed");
 }
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 use serde_json::json;
 
-use super::{MESSAGES, Provider, QUOTE, Shop, VARIABLES, call, toml};
-use crate::{harness::settings_with, stripe::StripeStandIn};
+use super::{MESSAGES, Provider, QUOTE, Shop, VARIABLES, call, request_of, toml};
+use crate::{
+    harness::{Gateway, settings_with},
+    stripe::StripeStandIn,
+    support::{challenge, pay_with},
+};
 
 const PATHS: [&str; 5] = ["/.well-known/mpp", "/.well-known/mpp.json", "/v1/catalog", "/v1/capabilities", "/SKILL.md"];
 
@@ -77,6 +81,36 @@ async fn what_is_not_in_production_asks_again_and_takes_no_money() {
     }
     let contradiction = refused("state = \"not-in-production\"\nproduction_payments = true", "", &[]).await;
     assert!(contradiction.contains("agent.production_payments: "), "{contradiction}");
+}
+
+#[tokio::test]
+async fn states_and_prices_change_while_it_runs_and_the_provider_does_not() {
+    let (stripe, provider) = (StripeStandIn::start().await, Provider::start().await);
+    let written = |agent: &str| format!("listen = \"127.0.0.1:0\"\n{}", toml(&stripe, &provider, agent, ""));
+    let gateway = Gateway::configured(tempfile::tempdir().unwrap(), &written(""), &VARIABLES).await;
+    let (server, body) = (gateway.client(), call("coding"));
+    let asked = server.send(http::Method::POST, MESSAGES, &[], &body).await;
+    let credential = pay_with(&challenge(&asked.headers), None, &json!({"spt": "spt_ok"}));
+    let file = gateway.folder.path().join("gateway.toml");
+
+    // The provider is opened at the start: nothing of a file with another one is used.
+    let other =
+        written("state = \"private-preview\"").replace("url = \"http://127.0.0.1:", "url = \"http://localhost:");
+    let other = other.replace("base_url = \"http://localhost:", "base_url = \"http://127.0.0.1:");
+    std::fs::write(&file, other).unwrap();
+    gateway.signal("HUP").await;
+    gateway.said("field=\"agent.provider.url\"").await;
+    assert_eq!(server.get("/.well-known/mpp").await.json()["mpp"]["status"], "live");
+
+    std::fs::write(&file, written("state = \"private-preview\"").replace("\"1.50\"", "\"2.50\"")).unwrap();
+    gateway.signal("HUP").await;
+    gateway.said("reloaded file=").await;
+    assert_eq!(server.get("/.well-known/mpp").await.json()["mpp"]["status"], "private_preview");
+    let asked = server.send(http::Method::POST, MESSAGES, &[], &body).await;
+    assert_eq!(request_of(&asked)["amount"], "250");
+    // What was asked for at the old price is no payment any more, and nothing was charged for it.
+    server.pay(http::Method::POST, MESSAGES, &credential, &body).await.assert_challenged("invalid-challenge");
+    assert!(stripe.requests().is_empty() && provider.calls().is_empty());
 }
 
 #[tokio::test]
