@@ -1,8 +1,14 @@
 //! `/openapi.json` of the gateway: valid for a validator, and true for a fuzzer that asks whatever it allows and
 //! forbids, without paying.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
+use axum::{Router, extract::Request};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -14,31 +20,65 @@ use crate::{
 };
 
 /// What is true of every answer, whatever was asked. That a call is not paid is never an error of the server.
-const CHECKS: &str =
-    "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
      response_schema_conformance";
 /// The fuzzer tries as much on each operation. Its examples are the same in each run.
 const EXAMPLES: &str = "30";
 const SEED: &str = "4711";
 
-/// The examples that people copy, and what they find in their environment.
-const CONFIGURATIONS: [(Option<&str>, &[(&str, &str)]); 2] = [(None, &[]), (Some("gateway.toml"), &[])];
+/// The examples that people copy; nothing is the demo.
+const EXAMPLES_OF_OURS: [Option<&str>; 3] = [None, Some("gateway.toml"), Some("proxy.toml")];
+/// What they find in their environment.
+const VARIABLES: [(&str, &str); 4] = [
+    ("OPENAI_API_KEY", "sk-openai"),
+    ("ANTHROPIC_API_KEY", "sk-anthropic"),
+    ("STRIPE_API_KEY", "sk_test_upstream"),
+    ("MY_API_TOKEN", "tok-upstream"),
+];
 
 struct Site {
     gateway: Running,
     folder: TempDir,
+    /// What has reached an upstream.
+    passed: Passed,
+}
+
+type Passed = Arc<Mutex<Vec<String>>>;
+
+/// An upstream that answers everything, in place of those that are far away.
+async fn upstream(passed: Passed) -> SocketAddr {
+    let app = Router::new().fallback(move |request: Request| async move {
+        passed.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
+        axum::Json(json!({}))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// An example, with upstreams on this machine.
+async fn example(file: &str, passed: Passed) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gateway").join(file);
+    let mut text = fs::read_to_string(path).unwrap();
+    let url = format!("http://{}", upstream(passed).await);
+    for preset in ["openai", "anthropic", "stripe"] {
+        let line = format!("preset = \"{preset}\"\n");
+        text = text.replace(&line, &format!("{line}url = \"{url}\"\n"));
+    }
+    text.replace("url = \"https://api.example.com/base\"", &format!("url = \"{url}/base\""))
 }
 
 impl Site {
-    async fn start(file: Option<&str>, variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    async fn start(file: Option<&str>) -> Self {
+        let (folder, passed) = (tempfile::tempdir().unwrap(), Passed::default());
         let mut gateway = command("gateway", folder.path());
-        gateway.args(["--addr", "127.0.0.1:0", "--data", "data"]).envs(variables.iter().copied()).env("RUST_LOG", "warn");
+        gateway.args(["--addr", "127.0.0.1:0", "--data", "data"]).envs(VARIABLES).env("RUST_LOG", "warn");
         if let Some(file) = file {
-            let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gateway").join(file);
-            gateway.arg("--config").arg(example);
+            fs::write(folder.path().join(file), example(file, Arc::clone(&passed)).await).unwrap();
+            gateway.args(["--config", file]);
         }
-        Self { gateway: Running::start(gateway, "listening on http://").await, folder }
+        Self { gateway: Running::start(gateway, "listening on http://").await, folder, passed }
     }
 
     /// What the validator says.
@@ -71,8 +111,8 @@ impl Site {
 
 #[tokio::test]
 async fn the_openapi_document_of_each_example_is_valid() {
-    for (file, variables) in CONFIGURATIONS {
-        let site = Site::start(file, variables).await;
+    for file in EXAMPLES_OF_OURS {
+        let site = Site::start(file).await;
         let said = site.validated().await;
         assert_eq!(said["errors"], json!([]), "{file:?}");
         assert!(said["version"].as_str().unwrap().starts_with("3.1."), "{file:?} {said:#}");
@@ -86,13 +126,16 @@ async fn the_openapi_document_of_each_example_is_valid() {
 
 #[tokio::test]
 async fn the_gateway_answers_a_fuzzer_as_its_openapi_document_says() {
-    for (file, variables) in CONFIGURATIONS {
-        let site = Site::start(file, variables).await;
+    for file in EXAMPLES_OF_OURS {
+        let site = Site::start(file).await;
         let (report, said) = site.fuzzed().await;
         assert_eq!((&report["failures"], &report["errors"]), (&json!([]), &json!([])), "{file:?}\n{said}");
         assert_eq!(report["operations"]["tested"], report["operations"]["total"], "{file:?}\n{said}");
         assert_eq!((&report["complete"], &report["exit_code"]), (&json!(true), &json!(0)), "{file:?}\n{said}");
         assert!(report["test_cases"]["generated"].as_u64().unwrap() > 30, "{file:?}\n{said}");
+        // Nobody has paid, so nobody was served but by what is free.
+        let free: Vec<String> = site.passed.lock().unwrap().clone();
+        assert!(free.iter().all(|call| !call.starts_with("POST ")), "{file:?} {free:?}");
         site.stop().await;
     }
 }
