@@ -99,7 +99,7 @@ fn catalog(
     proxy: Option<&Proxy>,
 ) -> Result<Catalog, ConfigError> {
     let mut catalog = discovery.catalog();
-    if let Some(agent) = settings.agent.as_ref().filter(|agent| agent.redemption().is_some()) {
+    if let Some(agent) = settings.agent.as_ref().filter(|agent| agent.is_on()) {
         catalog.services.push(agent::service(agent, &foundation.merchant));
     }
     if !settings.routes.is_empty() {

@@ -5,6 +5,7 @@ use std::fmt;
 use tower_mpp::{method::PaymentMethod as _, upstream::Upstream as _};
 
 use super::{
+    agent,
     app::Foundation,
     common::journal::Location,
     routes::{ADMIN, Pricing},
@@ -55,6 +56,8 @@ impl Report {
         let mut lines = vec![stripe(settings), sandbox(settings), journal(settings)];
         lines.push(routes(settings));
         lines.extend(services(settings));
+        lines.push(agent(settings, foundation));
+        lines.extend(api(settings));
         lines.push(discovery(settings));
         lines.push(receipts(settings, foundation));
         lines.push(refunds(settings));
@@ -141,6 +144,32 @@ fn services(settings: &Settings) -> Vec<Line> {
         Line::new(format!("services.{}", service.id), state, why)
     };
     settings.services.list.iter().zip(mounts).map(line).collect()
+}
+
+fn agent(settings: &Settings, foundation: &Foundation) -> Line {
+    const PART: &str = "agent";
+    let Some(agent) = &settings.agent else { return Line::new(PART, State::Disabled, "There is no [agent].") };
+    let (state, taken) = match agent.state {
+        agent::State::Live => (State::of_money(settings), "one call for one payment"),
+        agent::State::PrivatePreview => (State::Disabled, "a private preview: prices are shown, no payment is taken"),
+        agent::State::NotInProduction => {
+            (State::Disabled, "not in production: challenges are issued, no payment is taken")
+        }
+        agent::State::Disabled => return Line::new(PART, State::Disabled, "state is \"disabled\": all of it is 404."),
+    };
+    let models = agent.menu.options().live().count();
+    let mut why = format!("{models} models of {} at {}: {taken}.", agent.menu.provider(), agent::MESSAGES);
+    if let Some(trouble) = foundation.provider.as_ref().and_then(|provider| provider.trouble()) {
+        why.push_str(&format!(" But {trouble}."));
+    }
+    Line::new(PART, state, why)
+}
+
+/// Not spoken of where there are none, as in every document.
+fn api(settings: &Settings) -> Option<Line> {
+    let api = settings.api.as_ref()?;
+    let paths = api.routes.iter().map(|route| route.path.as_str()).collect::<Vec<_>>().join(", ");
+    Some(Line::new("api", State::Live, format!("{paths}: for customers with a key, never for payments.")))
 }
 
 fn discovery(settings: &Settings) -> Line {

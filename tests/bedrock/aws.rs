@@ -25,7 +25,7 @@ use aws_smithy_types::{
     event_stream::{Header, HeaderValue, Message},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::Value;
@@ -193,7 +193,7 @@ impl HttpConnector for Connection {
                     return Some((frame, (steps, held)));
                 }
             });
-            let body = SdkBody::from_body_1_x(StreamBody::new(Box::pin(pieces)));
+            let body = SdkBody::from_body_1_x(StreamBody::new(Box::pin(pieces.fuse())));
             let mut response = HttpResponse::new(StatusCode::try_from(status).unwrap(), body);
             response.headers_mut().insert("x-amzn-requestid", "0f0f0f0f-aws");
             if let Some(name) = exception {

@@ -51,7 +51,11 @@ async fn all_four_ways_over_a_socket() {
         assert_eq!(answer["content"][0], json!({"type": "text", "text": "Hello from far away."}), "{model}");
         assert_eq!(answer["stop_reason"], "end_turn");
         let receipt = answered.report.body();
-        assert_eq!((receipt.input_tokens, receipt.output_tokens), (Some(11), Some(7)), "{model}: {}", answered.text);
+        // ministack counts itself what it answers to InvokeModel.
+        let counted = |name: &str| answer["usage"][name].as_u64().filter(|count| *count > 0);
+        let tokens = [receipt.input_tokens, receipt.output_tokens];
+        assert_eq!(tokens, [counted("input_tokens"), counted("output_tokens")], "{model}: {}", answered.text);
+        assert!(model == CLAUDE || tokens == [Some(11), Some(7)], "{model}: {}", answered.text);
         assert_eq!((receipt.region.as_deref(), answered.stage()), (Some("us-east-1"), Stage::Finished));
 
         let answered = send(&bedrock, post(&hello(model, json!({"stream": true})))).await;
@@ -62,7 +66,8 @@ async fn all_four_ways_over_a_socket() {
         let said: String = events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
         assert_eq!(said, "Hello from far away.", "{model}");
         let receipt = answered.report.body();
-        assert_eq!((receipt.output_tokens, answered.stage()), (Some(7), Stage::Finished), "{model}: {}", answered.text);
+        assert_eq!(receipt.output_tokens, tokens[1], "{model}: {}", answered.text);
+        assert_eq!(answered.stage(), Stage::Finished);
     }
 }
 

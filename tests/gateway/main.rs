@@ -13,6 +13,7 @@ mod support;
 
 mod admin;
 mod agent;
+mod agent_surface;
 mod cli;
 mod config;
 mod harness;

@@ -11,9 +11,9 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
-use tower_mpp::pricing::{HeadQuote, Prices, Pricing, Quote, Refused};
+use tower_mpp::pricing::{HeadQuote, ModelOption, Prices, Pricing, Quote, Refused};
 
-use super::menu::Menu;
+use super::{menu::Menu, provider::Provider};
 
 /// A tool, a header or a stop sequence more than this is no call, but an attack.
 const MOST_PARTS: usize = 10_000;
@@ -23,6 +23,7 @@ const MOST_PARTS: usize = 10_000;
 #[derive(Clone)]
 pub(super) struct Called {
     pub(super) menu: Menu,
+    pub(super) provider: Provider,
     /// The most output that is sold for one price.
     pub(super) max_tokens: u64,
 }
@@ -38,15 +39,26 @@ impl Pricing for Called {
     }
 
     async fn quote(&self, head: &Parts, body: &Bytes) -> Quote {
-        let priced = self.menu.choose(head, body).and_then(|item| {
-            check(body, self.max_tokens)?;
-            Ok(item.price.clone())
+        let priced = self.menu.choose(head, body).and_then(|option| {
+            self.check(option, body)?;
+            Ok(option.price.clone())
         });
         priced.into()
     }
 }
 
-/// Whether a body is a Messages request. The model is not looked at: see [`Menu::choose`].
+impl Called {
+    /// Whether the call of a model could be passed on.
+    pub(super) fn check(&self, option: &ModelOption, body: &[u8]) -> Result<(), Refused> {
+        check(body, self.max_tokens)?;
+        match with_model(body, option.bare_model()) {
+            Some(body) => self.provider.check(&body),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a body is a Messages request at all. The model is not looked at: see [`Menu::choose`].
 pub(super) fn check(body: &[u8], most_tokens: u64) -> Result<(), Refused> {
     let Members(members) = serde_json::from_slice(body).map_err(|error| {
         let what = if error.is_data() { error.to_string() } else { "it is no JSON".to_owned() };

@@ -38,16 +38,17 @@ use tower_mpp::{
     upstream::UpstreamService,
 };
 
-use self::{config::State, messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
+pub(super) use self::settings::checked;
 pub(crate) use self::{
-    config::{DEMO, Table},
+    config::{DEMO, State, Table},
     listed::service,
     provider::Provider,
-    settings::{AgentSettings, checked},
+    settings::AgentSettings,
 };
+use self::{messages::Called, quote::Quoting, reading::Reading, skill::Skill, sold::Sold};
 use super::{app::Foundation, config::ConfigError, settings::Settings};
 
-const MESSAGES: &str = "/v1/agent/messages";
+pub(crate) const MESSAGES: &str = "/v1/agent/messages";
 const QUOTE: &str = "/v1/agent/quote";
 const CATALOG: &str = "/v1/catalog";
 const CAPABILITIES: &str = "/v1/capabilities";
@@ -77,7 +78,8 @@ pub(super) fn router(
         return Ok(PATHS.into_iter().fold(Router::new(), absent));
     };
     let merchant = &foundation.merchant;
-    let called = Called { menu: agent.menu.clone(), max_tokens: agent.max_tokens };
+    let provider = provider(agent, foundation)?;
+    let called = Called { menu: agent.menu.clone(), provider, max_tokens: agent.max_tokens };
     let body_limit = agent.body_limit;
     let sold = sold(agent, foundation, body_limit)?;
     let (well_known, reading) = documents(agent, merchant)?;
@@ -111,10 +113,14 @@ pub(super) fn router(
 
 /// The call itself, behind a payment or a key.
 fn sold(agent: &AgentSettings, foundation: &Foundation, body_limit: usize) -> Result<UpstreamService, ConfigError> {
-    let restart = || ConfigError::new(agent.at("provider"), "it is opened at the start: restart the gateway");
-    let provider = foundation.provider.clone().ok_or_else(restart)?;
+    let provider = provider(agent, foundation)?;
     let sold = Sold { provider, menu: agent.menu.clone(), body_limit, max_tokens: agent.max_tokens };
     Ok(UpstreamService::new(sold).timeout(agent.timeout).body_limit(body_limit))
+}
+
+fn provider(agent: &AgentSettings, foundation: &Foundation) -> Result<Provider, ConfigError> {
+    let restart = || ConfigError::new(agent.at("provider"), "it is opened at the start: restart the gateway");
+    foundation.provider.clone().ok_or_else(restart)
 }
 
 /// What stands before the call.

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tower_mpp::{
+    pricing::Refused,
     receipt,
-    upstream::{HttpUpstream, ServiceUpstream, Upstream, Usage},
+    upstream::{HttpUpstream, ServiceUpstream, Upstream, Usage, bedrock::Bedrock},
 };
 use zeroize::Zeroizing;
 
@@ -15,7 +16,7 @@ use super::{
         demo,
         settings::Place,
     },
-    bedrock::{self, BedrockSettings},
+    bedrock::{self as on_bedrock, BedrockSettings},
     config,
     menu::Menu,
     sold::Health,
@@ -51,6 +52,8 @@ pub(crate) struct AnthropicSettings {
 pub(crate) struct Provider {
     name: &'static str,
     pub(super) upstream: Arc<dyn Upstream>,
+    /// It says before a payment what it would refuse.
+    bedrock: Option<Arc<Bedrock>>,
     /// Why it cannot be called; for the operator.
     pub(super) trouble: Option<Arc<str>>,
     pub(super) health: Health,
@@ -64,7 +67,7 @@ pub(super) fn check(
     let seconds = |field: &str, given, or| place.seconds(&format!("agent.provider.{field}"), given, or, HOUR);
     Ok(match table {
         config::Provider::Demo {} => ProviderSettings::Demo,
-        config::Provider::Bedrock(table) => ProviderSettings::Bedrock(bedrock::check(place, table)?),
+        config::Provider::Bedrock(table) => ProviderSettings::Bedrock(on_bedrock::check(place, table)?),
         config::Provider::Anthropic(table) => {
             let key = match table.key_env {
                 Some(variable) => Some(environment.required(&variable, &place.of("agent.provider.key_env"))?.into()),
@@ -103,7 +106,7 @@ impl ProviderSettings {
         match self {
             Self::Bedrock(settings) => {
                 let (upstream, trouble) = settings.open(menu).await?;
-                Ok(self.provider(Arc::new(upstream), trouble))
+                Ok(self.bedrock(upstream, trouble))
             }
             Self::Demo | Self::Anthropic(_) => self.look(menu),
         }
@@ -112,14 +115,20 @@ impl ProviderSettings {
     /// The same without asking anybody.
     pub(super) fn look(&self, menu: &Menu) -> Result<Provider, ConfigError> {
         Ok(match self {
-            Self::Demo => self.provider(Arc::new(ServiceUpstream::new("demo", demo::router())), None),
-            Self::Bedrock(settings) => self.provider(Arc::new(settings.look(menu)?), None),
-            Self::Anthropic(settings) => self.provider(Arc::new(settings.upstream()?), None),
+            Self::Demo => self.provider(Arc::new(ServiceUpstream::new("demo", demo::router()))),
+            Self::Bedrock(settings) => self.bedrock(settings.look(menu)?, None),
+            Self::Anthropic(settings) => self.provider(Arc::new(settings.upstream()?)),
         })
     }
 
-    fn provider(&self, upstream: Arc<dyn Upstream>, trouble: Option<String>) -> Provider {
-        Provider { name: self.name(), upstream, trouble: trouble.map(Into::into), health: Health::default() }
+    fn provider(&self, upstream: Arc<dyn Upstream>) -> Provider {
+        Provider { name: self.name(), upstream, bedrock: None, trouble: None, health: Health::default() }
+    }
+
+    fn bedrock(&self, upstream: Bedrock, trouble: Option<String>) -> Provider {
+        let upstream = Arc::new(upstream);
+        let bedrock = Some(Arc::clone(&upstream));
+        Provider { bedrock, trouble: trouble.map(Into::into), ..self.provider(upstream) }
     }
 }
 
@@ -147,6 +156,14 @@ impl Provider {
     /// Why it cannot be called, as far as that is known at the start.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+
+    /// What it is known to refuse without being asked.
+    pub(super) fn check(&self, body: &[u8]) -> Result<(), Refused> {
+        let Some(bedrock) = &self.bedrock else { return Ok(()) };
+        bedrock
+            .check(body)
+            .map_err(|error| Refused::new(error.status(), format!("{} Nothing was charged.", error.message())))
     }
 
     /// For `/health`, which everybody may read.

@@ -13,11 +13,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 use tower_mpp::{Merchant, OfferTerms, pricing::ModelOption, pricing::Refused};
 
-use super::{
-    super::problem::Problem,
-    MESSAGES, Stated, menu,
-    messages::{self, Called},
-};
+use super::{super::problem::Problem, MESSAGES, Stated, menu, messages::Called};
 
 /// Nobody needs longer for a body that is small enough.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +70,7 @@ impl Quoting {
         let is_whole = serde_json::from_slice::<Value>(body)
             .is_ok_and(|body| body.get("messages").is_some() || body.get("max_tokens").is_some());
         if is_whole {
-            messages::check(body, self.called.max_tokens)?;
+            self.called.check(option, body)?;
         }
         Ok(option)
     }

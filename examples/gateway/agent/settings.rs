@@ -134,7 +134,7 @@ impl AgentSettings {
     }
 
     /// Whether payments are taken; `None` when there is nothing here.
-    pub(crate) fn redemption(&self) -> Option<Redemption> {
+    pub(super) fn redemption(&self) -> Option<Redemption> {
         match self.state {
             State::Live => Some(Redemption::Live),
             State::PrivatePreview => Some(Redemption::PrivatePreview),

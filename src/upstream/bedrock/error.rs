@@ -242,7 +242,8 @@ impl Failure {
         }
         report.update(|receipt| {
             receipt.error_class = Some(self.class.to_owned());
-            receipt.error_code.clone_from(&self.code);
+            let code = self.code.as_deref().unwrap_or(self.error.kind().as_str());
+            receipt.error_code = Some(code.to_owned());
             receipt.provider_status = self.provider_status.or(receipt.provider_status);
         });
     }

@@ -10,7 +10,7 @@ use aws_sdk_bedrockruntime::{
     },
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -137,7 +137,8 @@ impl<R: Receive<Event = T::Event>, T: Translate> Live<R, T> {
             };
             piece.map(|piece| (Ok::<_, std::convert::Infallible>(Frame::data(piece)), (None, live)))
         });
-        Ok(Body::new(StreamBody::new(pieces)))
+        // Somebody may ask once more behind the end.
+        Ok(Body::new(StreamBody::new(pieces.fuse())))
     }
 
     /// The next piece, or nothing after the last.

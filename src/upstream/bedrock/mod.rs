@@ -127,13 +127,7 @@ impl Bedrock {
             return Err(error.into());
         }
         let body = self.read(body, until).await?;
-        let envelope = Envelope::read(&body)?;
-        let model = self.catalog.find(envelope.model.as_deref())?;
-        if let Some(limit) = model.max_tokens.or(self.limits.max_tokens)
-            && envelope.max_tokens > u64::from(limit)
-        {
-            return Err(invalid(format!("max_tokens: must be at most {limit} here")).into());
-        }
+        let (envelope, model) = self.understand(&body)?;
         call.report.update(|receipt| {
             receipt.provider = Some(Provider::AwsBedrock);
             receipt.model_id = Some(model.name.clone());
@@ -152,6 +146,48 @@ impl Bedrock {
         }
     }
 
+    /// Whether a body would be sent to Bedrock, and not be refused here: for whoever does not want to be paid for that.
+    /// Nobody is asked, and Bedrock may refuse it all the same.
+    ///
+    /// ```
+    /// # fn example(bedrock: tower_mpp::upstream::bedrock::Bedrock) {
+    /// let by_url = br#"{"model": "us.amazon.nova-micro-v1:0", "max_tokens": 9, "messages": [{"role": "user", "content":
+    ///     [{"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}]}]}"#;
+    /// assert_eq!(bedrock.check(by_url).unwrap_err().status(), 400);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the client would be answered.
+    pub fn check(&self, body: &[u8]) -> Result<(), AnthropicError> {
+        if body.len() > self.limits.request {
+            return Err(self.too_large());
+        }
+        let (envelope, model) = self.understand(body)?;
+        request::stop_sequences(&envelope.request())?;
+        match model.wire {
+            Wire::Converse => request::converse(&envelope, model.family).map(drop),
+            Wire::Native => native::body(body, &HeaderMap::new(), &self.betas).map(drop),
+        }
+    }
+
+    /// What a body asks for, and of which model.
+    fn understand(&self, body: &[u8]) -> Result<(Envelope, BedrockModel), AnthropicError> {
+        let envelope = Envelope::read(body)?;
+        let model = self.catalog.find(envelope.model.as_deref())?;
+        match model.max_tokens.or(self.limits.max_tokens) {
+            Some(limit) if envelope.max_tokens > u64::from(limit) => {
+                Err(invalid(format!("max_tokens: must be at most {limit} here")))
+            }
+            _ => Ok((envelope, model)),
+        }
+    }
+
+    fn too_large(&self) -> AnthropicError {
+        let message = format!("The request is larger than {} bytes.", self.limits.request);
+        AnthropicError::new(AnthropicErrorKind::RequestTooLarge, message)
+    }
+
     fn until(&self, call: &Call) -> Instant {
         let own = after(self.limits.total);
         call.deadline.map_or(own, |deadline| deadline.min(own))
@@ -161,10 +197,7 @@ impl Bedrock {
         let body = Limited::new(body, self.limits.request);
         match timeout_at(until, body.collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("The request is larger than {} bytes.", self.limits.request);
-                Err(AnthropicError::new(AnthropicErrorKind::RequestTooLarge, message).into())
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large().into()),
             Ok(Err(_)) => Err(invalid("The body of the request broke off.").into()),
             Err(_) => {
                 let error = invalid("The body of the request did not come in time.");
