@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_receipt};
+use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_provider, assert_receipt};
 
+const SERVICE: Sdk = Sdk { base: "/anthropic", ..SDK };
 const SDK: Sdk = Sdk { script: "anthropic_sdk.py", base: "", model: "claude-small" };
 
 fn usage(input: u64, output: u64) -> Value {
@@ -96,5 +97,28 @@ async fn a_stream_that_breaks_off_is_an_error_of_the_anthropic_sdk_and_one_that_
     assert_eq!(left["receipts"][0]["error_class"], "client_gone", "{left:#}");
     // The gateway goes on.
     assert_bought(&played["complete"], 1);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn the_anthropic_sdk_buys_of_a_service_and_its_receipts_count_the_same_tokens() {
+    let shop = Shop::of_services().await;
+    let played = shop.plays(&SERVICE, &["complete", "stream", "helper", "tools", "overloaded"]).await;
+    for name in ["complete", "stream", "helper"] {
+        let played = &played[name];
+        assert_eq!(played["seen"]["text"], "Hello! How can I help you today?", "{played:#}");
+        assert_bought(played, 1);
+        assert_receipt(played, 0);
+        assert_provider(played, 0, "anthropic", SDK.model, [11, 7]);
+    }
+    assert_eq!(played["helper"]["seen"]["usage"], usage(11, 7), "{played:#}");
+    let tools = &played["tools"];
+    assert_bought(tools, 2);
+    assert_provider(tools, 0, "anthropic", SDK.model, [30, 12]);
+    assert_provider(tools, 1, "anthropic", SDK.model, [40, 9]);
+    assert_failed(&played["overloaded"], "OverloadedError", 529);
+    for call in shop.upstream_calls().await {
+        assert_eq!(call["path"], "/v1/messages");
+    }
     shop.close().await;
 }

@@ -2,7 +2,8 @@
 //!
 //! Receipts that the ledger gives out are checked by a browser with the script of the page, by Python with
 //! `cryptography` and `rfc8785`, and by Node with WebCrypto and `canonicalize`. The gateway sells model calls of a
-//! stand-in of the providers to the official SDKs of OpenAI and Anthropic, and of a stand-in of Amazon Bedrock.
+//! stand-in of the providers to the official SDKs of OpenAI and Anthropic, and of a stand-in of Amazon Bedrock. What it
+//! tells of itself by OpenAPI is read by a validator and put to the test by a fuzzer.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![recursion_limit = "256"] // A receipt has many members.
 
@@ -11,6 +12,7 @@ mod bedrock_sdk;
 mod browser;
 mod languages;
 mod openai_sdk;
+mod openapi;
 #[path = "../support/programs.rs"]
 mod programs;
 #[path = "../ledger/rows.rs"]

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_receipt};
+use crate::sdk::{Sdk, Shop, assert_bought, assert_failed, assert_provider, assert_receipt};
 
+const SERVICE: Sdk = Sdk { base: "/openai/v1", ..SDK };
 const SDK: Sdk = Sdk { script: "openai_sdk.py", base: "/v1", model: "gpt-small" };
 
 fn usage(prompt: u64, completion: u64) -> Value {
@@ -84,5 +85,28 @@ async fn a_stream_that_breaks_off_is_an_error_of_the_openai_sdk_and_one_that_is_
     assert_eq!(left["receipts"][0]["error_class"], "client_gone", "{left:#}");
     // The gateway goes on.
     assert_bought(&played["complete"], 1);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn the_openai_sdk_buys_of_a_service_and_its_receipts_count_the_same_tokens() {
+    let shop = Shop::of_services().await;
+    let played = shop.plays(&SERVICE, &["complete", "stream", "tools", "rate_limited"]).await;
+    for name in ["complete", "stream"] {
+        let played = &played[name];
+        assert_eq!(played["seen"]["text"], "Hello! How can I help you today?", "{played:#}");
+        assert_eq!(played["seen"]["usage"], usage(11, 7), "{played:#}");
+        assert_bought(played, 1);
+        assert_receipt(played, 0);
+        assert_provider(played, 0, "openai", SDK.model, [11, 7]);
+    }
+    let tools = &played["tools"];
+    assert_bought(tools, 2);
+    assert_provider(tools, 0, "openai", SDK.model, [30, 12]);
+    assert_provider(tools, 1, "openai", SDK.model, [40, 9]);
+    assert_failed(&played["rate_limited"], "RateLimitError", 429);
+    for call in shop.upstream_calls().await {
+        assert_eq!(call["path"], "/v1/chat/completions");
+    }
     shop.close().await;
 }

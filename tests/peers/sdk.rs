@@ -67,6 +67,26 @@ price_by_model = {{ claude-small = "0.50", claude-large = "1.50" }}
     )
 }
 
+/// The same providers as services of the paid proxy.
+fn services(provider: &ThirdParty) -> String {
+    format!(
+        r#"[[services]]
+preset = "openai"
+url = "http://{0}"
+api_key = {{ env = "UPSTREAM_KEY" }}
+[services.routes]
+"POST /v1/chat/completions" = {{ price_by_model = {{ gpt-small = "0.50", gpt-large = "1.50" }} }}
+[[services]]
+preset = "anthropic"
+url = "http://{0}"
+api_key = {{ env = "UPSTREAM_KEY" }}
+[services.routes]
+"POST /v1/messages" = {{ price_by_model = {{ claude-small = "0.50", claude-large = "1.50" }} }}
+"#,
+        provider.address
+    )
+}
+
 /// The route of agents, before models of Bedrock.
 fn agents(cloud: &ThirdParty) -> String {
     format!(
@@ -111,6 +131,13 @@ impl Shop {
         let provider = ThirdParty::aimock_with(&fixtures(), &[], &[UPSTREAM_KEY]).await;
         let routes = routes(&provider);
         Self::sells(&routes, provider, None).await
+    }
+
+    /// Sells the same as services of the paid proxy.
+    pub async fn of_services() -> Self {
+        let provider = ThirdParty::aimock_with(&fixtures(), &[], &[UPSTREAM_KEY]).await;
+        let services = services(&provider);
+        Self::sells(&services, provider, None).await
     }
 
     /// Sells calls of models of Amazon Bedrock to agents.
