@@ -93,7 +93,10 @@ fn errors_name_the_field_and_what_to_do() {
         (with("api_key = { env = \"STRIPE\" }"), "services[0].api_key: only a preset knows where to put it"),
         (with("headers = { x-api-key = \"sk-hush\" }"), "services[0].headers.x-api-key: a secret does not belong"),
         (with("headers = { \"a b\" = \"c\" }"), "services[0].headers.a b: it is no header name"),
-        (with("headers = { connection = \"close\" }"), "gateway.toml: services: service \"my-api\": connection: "),
+        (
+            with("headers = { connection = \"close\" }"),
+            "gateway.toml: services: service \"my-api\": route \"GET /a\": connection: ",
+        ),
         (with("timeout_secs = 0"), "services[0].timeout_secs: 0 seconds"),
         (with("idle_timeout_secs = 7200"), "services[0].idle_timeout_secs: 7200 seconds"),
         (with("body_limit = 0"), "services[0].body_limit: 0 is out of range"),
