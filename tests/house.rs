@@ -22,14 +22,14 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("layer", &["protocol", "pricing", "method", "store", "receipt", "refund", "flow"]),
     ("ledger", &["protocol", "store", "receipt"]),
     ("discovery", &["protocol", "pricing", "method", "refund", "flow"]),
-    ("upstream", &["protocol", "receipt", "refund"]),
+    ("upstream", &["protocol", "receipt", "refund", "flow"]),
     ("proxy", &["protocol", "pricing", "receipt", "refund", "flow", "layer", "discovery", "upstream"]),
     ("conformance", &["protocol", "method", "store", "receipt", "refund", "upstream"]),
     ("lib", &["protocol", "pricing", "method", "store", "receipt", "refund", "flow", "layer", "ledger"]),
 ];
 
 /// What the root re-exports, and from where.
-const ROOT_NAMES: [(&str, &str); 16] = [
+const ROOT_NAMES: [(&str, &str); 17] = [
     ("Price", "protocol"),
     ("Clock", "clock"),
     ("SystemClock", "clock"),
@@ -40,6 +40,7 @@ const ROOT_NAMES: [(&str, &str); 16] = [
     ("ConfigError", "flow"),
     ("OfferTerms", "flow"),
     ("PaymentInfo", "flow"),
+    ("PendingPayment", "flow"),
     ("Refusal", "flow"),
     ("RefusalKind", "flow"),
     ("ReplayAnswer", "flow"),

@@ -9,6 +9,7 @@ pub mod bedrock;
 mod body;
 mod error;
 mod http;
+mod idempotency;
 mod of_service;
 mod passing;
 mod path;

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 use super::{
-    Body, BoxError, Call, Report, ServiceUpstream, Stage, Upstream, UpstreamError,
+    Body, BoxError, Call, Report, ServiceUpstream, Stage, Upstream, UpstreamError, idempotency,
     passing::{Answering, Asking},
     scrub::{self, To},
 };
@@ -41,6 +41,9 @@ const RETRY_AFTER_SECS: HeaderValue = HeaderValue::from_static("5");
 /// * Every answer has a [`ProviderCall`] in its extensions, unless the upstream has put one there; the receipt gets the
 ///   status of the provider; the [`Report`] learns of the first byte and of the end. A `Report` in the extensions of
 ///   the request is used instead of a new one.
+/// * The `Idempotency-Key` of a paid request gets a name of its own for each payment, because all payers share the
+///   account of the merchant: who repeats the key of somebody else is not given that one's answer. Without a payment it
+///   does not pass.
 /// * An answer of 401, 402, 407 or 101 is between the upstream and the merchant, and so no answer.
 /// * An error of the upstream is logged once, with its causes; the client reads none of them.
 #[derive(Clone)]
@@ -113,6 +116,7 @@ impl UpstreamService {
         }
         let is_whole = body.is_end_stream();
         scrub::head(&mut head.headers, To::Upstream, !is_whole);
+        idempotency::rename(&mut head);
         let cut = Arc::new(AtomicBool::new(false));
         let body = match (is_whole, self.body_limit) {
             (true, _) => Body::empty(),

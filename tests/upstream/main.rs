@@ -6,6 +6,7 @@ mod support;
 
 mod faults;
 mod http2;
+mod keys;
 mod laws;
 mod passing;
 mod pool;
