@@ -248,6 +248,8 @@ enum Stage {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Closing<'a> {
+    /// Of the event, for clients that look for it in its data, as those of Anthropic do.
+    r#type: &'static str,
     receipt_url: &'a str,
     receipt_digest: String,
     receipt_kid: &'a str,
@@ -334,6 +336,7 @@ impl Seal {
             return None;
         }
         let closing = Closing {
+            r#type: "payment-receipt",
             receipt_url: &signed.url,
             receipt_digest: signed.receipt.digest().to_string(),
             receipt_kid: signed.receipt.key_id(),
