@@ -1,8 +1,9 @@
 //! The command line, which wins over the environment and the file.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::programs::{Ended, Running, command, run};
 
@@ -74,7 +75,12 @@ async fn what_cannot_be_used_is_named_by_its_option() {
 #[tokio::test]
 async fn a_hangup_without_a_file_ends_it_as_it_ends_any_program() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = command("gateway", folder.path());
+    let plain = command("gateway", folder.path());
+    let plain = plain.as_std();
+    // Whoever runs the tests may ignore the signal, as nohup does, and what he starts then would too.
+    let mut command = Command::new("/usr/bin/env");
+    command.env_clear().current_dir(folder.path()).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("--default-signal=HUP").arg(plain.get_program());
     command.args(["--addr", "127.0.0.1:0", "--data", "data"]).env("GATEWAY_STORE", "memory");
     let gateway = Running::start(command, "listening on http://").await;
     gateway.signal("HUP").await;

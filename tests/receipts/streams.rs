@@ -93,7 +93,9 @@ async fn a_stream_of_events_ends_with_one_more() {
     assert_eq!(event["receiptUrl"], format!("{BASE}/r/{}", receipt["receipt_id"].as_str().unwrap()));
     assert_eq!(event["receiptDigest"], digest(&receipt));
     assert_eq!((&event["receiptKid"], &event["status"]), (&json!(KID), &json!("succeeded")));
-    assert_eq!(event.as_object().unwrap().len(), 4);
+    // For clients that go by the data alone.
+    assert_eq!(event["type"], "payment-receipt");
+    assert_eq!(event.as_object().unwrap().len(), 5);
     assert_named(answer.trailers.as_ref().unwrap(), &receipt);
     // The receipt cannot say anything about the event that names it.
     assert_eq!(receipt["client_response_hash"], hash(bare.as_bytes()));
