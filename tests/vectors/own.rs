@@ -54,8 +54,12 @@ fn every_file_is_tested() {
         "challenges.json",
         "credentials.json",
         "digests.json",
+        // By tests/discovery.
+        "discovery.json",
         "ids.json",
         "jcs.json",
+        // By tests/proxy.
+        "proxy_routes.json",
         "receipts.json",
         // By tests/receipt_vectors.rs.
         "signed_receipts.json",
