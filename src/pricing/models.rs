@@ -18,8 +18,10 @@ use crate::protocol::Price;
 pub struct ModelOption {
     /// The id of the option: `fast`.
     pub id: String,
-    /// The name of the model, with its provider in front: `bedrock/us.amazon.nova-micro-v1:0`.
+    /// The name of the model, with its provider in front: `bedrock/us.amazon.nova-micro-v1:0`. Everybody reads it.
     pub model: String,
+    /// What the provider is asked for, where that is nobody's business: an ARN holds the number of an account.
+    pub upstream_model: Option<String>,
     /// Other names by which clients may ask for it.
     pub aliases: Vec<String>,
     /// What one call costs.
@@ -58,7 +60,21 @@ impl fmt::Display for ModelStatus {
 impl ModelOption {
     /// An option with these names and this price, which is sold.
     pub fn new(id: impl Into<String>, model: impl Into<String>, price: Price) -> Self {
-        Self { id: id.into(), model: model.into(), aliases: Vec::new(), price, status: ModelStatus::Live }
+        Self {
+            id: id.into(),
+            model: model.into(),
+            upstream_model: None,
+            aliases: Vec::new(),
+            price,
+            status: ModelStatus::Live,
+        }
+    }
+
+    /// Asks the provider for another model than the one that clients read. They cannot ask for it by this name.
+    #[must_use]
+    pub fn upstream_model(mut self, name: impl Into<String>) -> Self {
+        self.upstream_model = Some(name.into());
+        self
     }
 
     /// Adds another name.
@@ -83,6 +99,11 @@ impl ModelOption {
     /// The model without its provider: `us.amazon.nova-micro-v1:0` of `bedrock/us.amazon.nova-micro-v1:0`.
     pub fn bare_model(&self) -> &str {
         self.model.split_once('/').map_or(&*self.model, |(_, bare)| bare)
+    }
+
+    /// What the provider is asked for.
+    pub fn asked_model(&self) -> &str {
+        self.upstream_model.as_deref().unwrap_or_else(|| self.bare_model())
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

@@ -51,7 +51,7 @@ impl Called {
     /// Whether the call of a model could be passed on.
     pub(super) fn check(&self, option: &ModelOption, body: &[u8]) -> Result<(), Refused> {
         check(body, self.max_tokens)?;
-        match with_model(body, option.bare_model()) {
+        match with_model(body, option.asked_model()) {
             Some(body) => self.provider.check(&body),
             None => Ok(()),
         }

@@ -146,6 +146,12 @@ impl Bedrock {
         }
     }
 
+    /// What a model is called in receipts, by any of the names that clients may ask for it by. `None` when calls of it
+    /// are refused here.
+    pub fn name_of(&self, model: &str) -> Option<String> {
+        self.catalog.find(Some(model)).ok().map(|model| model.name)
+    }
+
     /// Whether a body would be sent to Bedrock, and not be refused here: for whoever does not want to be paid for that.
     /// Nobody is asked, and Bedrock may refuse it all the same.
     ///
