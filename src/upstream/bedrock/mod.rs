@@ -194,9 +194,11 @@ impl Bedrock {
         AnthropicError::new(AnthropicErrorKind::RequestTooLarge, message)
     }
 
+    /// A little before the deadline of the call, at which the service in front cuts the body off without a word.
     fn until(&self, call: &Call) -> Instant {
+        const TO_SAY_SO: Duration = Duration::from_millis(250);
         let own = after(self.limits.total);
-        call.deadline.map_or(own, |deadline| deadline.min(own))
+        call.deadline.map_or(own, |deadline| deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline).min(own))
     }
 
     async fn read(&self, body: Body, until: Instant) -> Result<bytes::Bytes, Failure> {
