@@ -68,7 +68,8 @@ pub(crate) struct Requested<'a> {
 
 /// Checks a credential, without waiting and without touching the journal.
 ///
-/// The price is never read from the credential: the id is recomputed over the merchant's own offer.
+/// The price that is taken is never read from the credential: the id is recomputed over the merchant's own offer. Terms
+/// that are not asked for any more are read from it once the id has proved them, and nobody is charged on them.
 pub(crate) fn bind(
     merchant: &Inner,
     offers: &Offers,

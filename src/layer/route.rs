@@ -179,8 +179,9 @@ impl Route {
             Err(refusal) => return Admission::Answer(self.refuse(unless_refused(refusal), head)),
         };
         let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
+        let refused = |kind| Err(unless_refused(Refusal::new(kind)));
         let bound = match self.presented(head) {
-            Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
+            Ok(None) => refused(RefusalKind::PaymentRequired),
             Ok(Some(presented)) => {
                 let requested = self.requested(&scope, digest);
                 match flow::bind(&self.merchant, offers, &requested, &presented, head.extensions.get()) {
@@ -189,27 +190,28 @@ impl Route {
                         Ok(bound)
                     }
                     Err(refusal) => {
-                        let unbound =
-                            matches!(refusal.kind(), RefusalKind::InvalidChallenge | RefusalKind::MethodUnsupported)
-                                .then(|| Unbound::new(&self.merchant, &requested, &presented, key));
-                        match self.ask_about(unbound.flatten(), unless_refused(refusal)) {
+                        let unbound = match refusal.kind() {
+                            RefusalKind::InvalidChallenge | RefusalKind::MethodUnsupported => {
+                                Unbound::new(&self.merchant, &requested, &presented, key)
+                            }
+                            _ => None,
+                        };
+                        match self.ask_about(unbound, unless_refused(refusal)) {
                             Ok(gate) => return Admission::Gate(gate),
                             Err(refusal) => Err(refusal),
                         }
                     }
                 }
             }
-            Err(AuthorizationError::Multiple) => Err(Refusal::new(RefusalKind::MultipleCredentials)),
-            Err(_) => Err(Refusal::new(RefusalKind::MalformedCredential)),
+            Err(AuthorizationError::Multiple) => refused(RefusalKind::MultipleCredentials),
+            Err(_) => refused(RefusalKind::MalformedCredential),
         };
         match bound {
             Ok(bound) => match self.merchant.tasks.enter() {
                 Some(in_flight) => Admission::Gate(self.gate(bound, scope, in_flight)),
                 None => Admission::Answer(self.refuse(Refusal::new(RefusalKind::Unavailable), head)),
             },
-            Err(refusal) => {
-                Admission::Answer(self.refuse_priced(unless_refused(refusal), head, offers, &scope, digest))
-            }
+            Err(refusal) => Admission::Answer(self.refuse_priced(refusal, head, offers, &scope, digest)),
         }
     }
 
