@@ -44,6 +44,15 @@ pub trait Pricing: Send + Sync + 'static {
         self.fixed().into_iter().cloned().collect()
     }
 
+    /// Whether the HTTP method, the path and the body of a request decide alone, as with [`ModelOptions`]: no query, no
+    /// other header, nothing of who asks. A request that was paid for at another price was then priced before the
+    /// price changed, and what was paid and not delivered is delivered. Where this is `false`, which is what a
+    /// pricing says that does not implement it, such a payment is only delivered where it covers the present price:
+    /// it might be for a cheaper request to the same path.
+    fn is_by_resource(&self) -> bool {
+        self.fixed().is_some()
+    }
+
     /// Decides from the head of the request, or says what else it takes.
     fn quote_head(&self, head: &Parts) -> HeadQuote;
 

@@ -318,6 +318,10 @@ impl Pricing for ModelOptions {
         self.prices().into_iter().cloned().map(Prices::all).collect()
     }
 
+    fn is_by_resource(&self) -> bool {
+        true
+    }
+
     fn quote_head(&self, _: &Parts) -> HeadQuote {
         HeadQuote::NeedsBody
     }

@@ -34,6 +34,10 @@ impl Pricing for Called {
         self.menu.options().known()
     }
 
+    fn is_by_resource(&self) -> bool {
+        self.menu.options().is_by_resource()
+    }
+
     fn quote_head(&self, _: &Parts) -> HeadQuote {
         HeadQuote::NeedsBody
     }
