@@ -94,7 +94,12 @@ async fn a_streamed_answer_has_the_events_of_the_messages_api() {
     let mut names = Vec::new();
     // The last one is the layer's own.
     let (message, closing) = paid.stdout.trim_end().rsplit_once("\n\n").unwrap();
-    assert!(closing.starts_with("event: payment-receipt\ndata: {\"type\":\"payment-receipt\",\"receiptUrl\":\"http://127.0.0.1:"), "{closing}");
+    assert!(
+        closing.starts_with(
+            "event: payment-receipt\ndata: {\"type\":\"payment-receipt\",\"receiptUrl\":\"http://127.0.0.1:"
+        ),
+        "{closing}"
+    );
     assert!(paid.stderr.contains("  signed receipt: http://127.0.0.1:"), "{}", paid.stderr);
     for event in message.split("\n\n") {
         let (name, data) = event.split_once('\n').unwrap();
