@@ -1,6 +1,7 @@
 //! What agents read and pay for: observed from outside, with a stand-in for Stripe and one for the provider.
 
 mod documents;
+mod extras;
 mod keyed;
 mod merchant;
 mod prxy;
