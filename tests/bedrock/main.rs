@@ -8,6 +8,7 @@ mod aws;
 mod failures;
 mod models;
 mod money;
+mod shape;
 mod stack;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -170,7 +170,7 @@ async fn an_answer_of_anthropic_passes_byte_for_byte() {
     let request = hello(
         "bedrock/us.anthropic.claude-sonnet-4-6",
         json!({
-            "thinking": {"type": "enabled", "budget_tokens": 1024}, "top_k": 5, "metadata": {"user_id": "u"},
+            "thinking": {"type": "enabled", "budget_tokens": 1024}, "top_p": 0.95, "metadata": {"user_id": "u"},
             "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}], "stream": false,
         }),
     );

@@ -10,6 +10,7 @@ use tower_mpp::upstream::bedrock::{self, Bedrock, BedrockModel};
 use super::{
     super::{config::ConfigError, settings::Place},
     config,
+    extras::Extras,
     menu::Menu,
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct BedrockSettings {
     connect_timeout: Duration,
     first_token_timeout: Duration,
     idle_timeout: Duration,
+    allow: Extras,
     place: String,
 }
 
@@ -48,6 +50,7 @@ pub(super) fn check(place: Place<'_>, table: config::Bedrock) -> Result<BedrockS
         connect_timeout: seconds("connect_timeout_secs", table.connect_timeout_secs, 5)?,
         first_token_timeout: seconds("first_token_timeout_secs", table.first_token_timeout_secs, 60)?,
         idle_timeout: seconds("idle_timeout_secs", table.idle_timeout_secs, 60)?,
+        allow: table.allow,
         place: place.of("agent.provider"),
     })
 }
@@ -102,7 +105,9 @@ impl BedrockSettings {
     /// The menu decides about models and tokens, and it may change while this client lives. Models by their ARN have to
     /// be known from the start.
     fn upstream(&self, client: Client, menu: &Menu) -> Result<Bedrock, ConfigError> {
-        let mut builder = Bedrock::builder(client)
+        let mut builder = self
+            .allow
+            .tell(Bedrock::builder(client))
             .any_model(true)
             .connect_timeout(self.connect_timeout)
             .first_token_timeout(self.first_token_timeout)

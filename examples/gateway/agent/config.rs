@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::config::ReceiptForm;
+use super::{super::config::ReceiptForm, extras::Extras};
 
 /// The route that agents pay for a model call with. The commented `prxy.toml` shows every field.
 #[derive(Debug, Deserialize)]
@@ -55,6 +55,8 @@ pub(crate) struct Bedrock {
     pub(super) connect_timeout_secs: Option<u64>,
     pub(super) first_token_timeout_secs: Option<u64>,
     pub(super) idle_timeout_secs: Option<u64>,
+    #[serde(default)]
+    pub(super) allow: Extras,
 }
 
 /// The Messages API of Anthropic, or one like it.
@@ -66,6 +68,8 @@ pub(crate) struct Anthropic {
     pub(super) connect_timeout_secs: Option<u64>,
     pub(super) first_byte_timeout_secs: Option<u64>,
     pub(super) idle_timeout_secs: Option<u64>,
+    #[serde(default)]
+    pub(super) allow: Extras,
 }
 
 /// What agents are sold where there is no configuration.

@@ -12,6 +12,7 @@
 
 mod bedrock;
 mod config;
+mod extras;
 pub(crate) mod health;
 pub(crate) mod keyed;
 mod listed;

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tower_mpp::{
     pricing::{ModelOption, Refused},
     receipt,
-    upstream::{HttpUpstream, ServiceUpstream, Upstream, Usage, bedrock::Bedrock},
+    upstream::{
+        HttpUpstream, ServiceUpstream, Upstream, Usage,
+        bedrock::{Bedrock, MessagesShape},
+    },
 };
 use zeroize::Zeroizing;
 
@@ -18,6 +21,7 @@ use super::{
     },
     bedrock::{self as on_bedrock, BedrockSettings},
     config,
+    extras::Extras,
     menu::Menu,
     sold::Health,
 };
@@ -44,6 +48,7 @@ pub(crate) struct AnthropicSettings {
     connect_timeout: Duration,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
+    allow: Extras,
     place: String,
 }
 
@@ -54,6 +59,10 @@ pub(crate) struct Provider {
     pub(super) upstream: Arc<dyn Upstream>,
     /// It says before a payment what it would refuse.
     bedrock: Option<Arc<Bedrock>>,
+    /// The same, where the provider itself cannot be asked.
+    shape: Arc<MessagesShape>,
+    /// What its headers may say, when it is an API like Anthropic's.
+    pub(super) anthropic: Option<Extras>,
     /// Why it cannot be called; for the operator.
     pub(super) trouble: Option<Arc<str>>,
     pub(super) health: Health,
@@ -85,6 +94,7 @@ pub(super) fn check(
                 connect_timeout: seconds("connect_timeout_secs", table.connect_timeout_secs, 10)?,
                 first_byte_timeout: seconds("first_byte_timeout_secs", table.first_byte_timeout_secs, 120)?,
                 idle_timeout: seconds("idle_timeout_secs", table.idle_timeout_secs, 120)?,
+                allow: table.allow,
                 place: place.of("agent.provider"),
             })
         }
@@ -117,12 +127,24 @@ impl ProviderSettings {
         Ok(match self {
             Self::Demo => self.provider(Arc::new(ServiceUpstream::new("demo", demo::router()))),
             Self::Bedrock(settings) => self.bedrock(settings.look(menu)?, None),
-            Self::Anthropic(settings) => self.provider(Arc::new(settings.upstream()?)),
+            Self::Anthropic(settings) => Provider {
+                shape: Arc::new(settings.allow.shape()),
+                anthropic: Some(settings.allow.clone()),
+                ..self.provider(Arc::new(settings.upstream()?))
+            },
         })
     }
 
     fn provider(&self, upstream: Arc<dyn Upstream>) -> Provider {
-        Provider { name: self.name(), upstream, bedrock: None, trouble: None, health: Health::default() }
+        Provider {
+            name: self.name(),
+            upstream,
+            bedrock: None,
+            shape: Arc::default(),
+            anthropic: None,
+            trouble: None,
+            health: Health::default(),
+        }
     }
 
     fn bedrock(&self, upstream: Bedrock, trouble: Option<String>) -> Provider {
@@ -164,10 +186,14 @@ impl Provider {
 
     /// What it is known to refuse without being asked.
     pub(super) fn check(&self, body: &[u8]) -> Result<(), Refused> {
-        let Some(bedrock) = &self.bedrock else { return Ok(()) };
-        bedrock
-            .check(body)
-            .map_err(|error| Refused::new(error.status(), format!("{} Nothing was charged.", error.message())))
+        let checked = match &self.bedrock {
+            Some(bedrock) => bedrock.check(body),
+            None => self.shape.check(body),
+        };
+        checked.map_err(|error| {
+            let problem = error.message().trim_end_matches('.');
+            Refused::new(error.status(), format!("{problem}. Nothing was charged."))
+        })
     }
 
     /// Whether it sells an option under the name that clients read. Bedrock knows the ARNs of the start only.

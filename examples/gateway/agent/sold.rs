@@ -57,17 +57,40 @@ impl Upstream for Sold {
         let Some(body) = messages::with_model(&body, option.asked_model()) else {
             return Ok(invalid(StatusCode::BAD_REQUEST, "The body is no JSON object."));
         };
+        if let Err(refused) = self.provider.check(&body) {
+            return Ok(invalid(refused.status(), refused.detail()));
+        }
         call.report.update(|receipt| receipt.model_id = Some(option.bare_model().to_owned()));
         head.uri = target(&head.uri);
         for name in &DIGESTS {
             head.headers.remove(name);
         }
+        if let Some(extras) = &self.provider.anthropic {
+            extras.filter(&mut head.headers);
+        }
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.headers.insert(CONTENT_LENGTH, body.len().into());
         let answer = self.provider.upstream.call(Request::from_parts(head, Body::from(body)), call).await;
         self.provider.health.note(answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error()));
+        // No model has run, as with what Bedrock refuses.
+        if self.provider.anthropic.is_some() && answer.as_ref().is_ok_and(|answer| is_refusal(answer.status())) {
+            call.report.refused();
+        }
         answer
     }
+}
+
+/// An API of models answers these before it asks a model: the request is wrong, not allowed, too large, or too early.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 fn unreadable(error: BoxError) -> UpstreamError {

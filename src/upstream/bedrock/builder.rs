@@ -15,6 +15,7 @@ use super::{
     Bedrock,
     error::{AnthropicError, invalid},
     model::{BedrockModel, Profiles},
+    shape::MessagesShape,
 };
 
 /// A client for HTTPS over rustls and ring, for the configuration of the SDK. Plain HTTP is spoken where the endpoint
@@ -69,6 +70,7 @@ pub struct BedrockBuilder {
     profiles: Profiles,
     region: Option<String>,
     betas: Vec<String>,
+    shape: MessagesShape,
     limits: Limits,
 }
 
@@ -95,6 +97,7 @@ impl BedrockBuilder {
             profiles: Profiles::default(),
             region: None,
             betas: Vec::new(),
+            shape: MessagesShape::of_bedrock(),
             limits: Limits {
                 connect: Duration::from_secs(5),
                 first_token: Duration::from_secs(60),
@@ -143,7 +146,22 @@ impl BedrockBuilder {
     /// A beta of Anthropic's that clients may switch on, by the header `anthropic-beta` or in the body. By default
     /// none: some cost more. Others are left out.
     pub fn beta(mut self, name: impl Into<String>) -> Self {
-        self.betas.push(name.into());
+        let name = name.into();
+        self.shape = self.shape.allow_beta(&name);
+        self.betas.push(name);
+        self
+    }
+
+    /// A tool of the provider that clients of Anthropic's models may use, by its type: `text_editor_20250728`. By
+    /// default none: see [`MessagesShape`].
+    pub fn allow_tool(mut self, kind: impl Into<String>) -> Self {
+        self.shape = self.shape.allow_tool(kind);
+        self
+    }
+
+    /// A member that bodies for Anthropic's models may have beside those of [`MessagesShape`]: `context_management`.
+    pub fn allow_member(mut self, name: impl Into<String>) -> Self {
+        self.shape = self.shape.allow_member(name);
         self
     }
 
@@ -235,7 +253,14 @@ impl BedrockBuilder {
         if config.http_client().is_none() {
             own = own.http_client(http_client());
         }
-        Ok(Bedrock { client: Client::from_conf(own.build()), catalog, region, betas: self.betas, limits })
+        Ok(Bedrock {
+            client: Client::from_conf(own.build()),
+            catalog,
+            region,
+            betas: self.betas,
+            shape: self.shape,
+            limits,
+        })
     }
 }
 

@@ -38,6 +38,25 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// A text with more than white space in it.
+    pub(super) fn words(&self) -> Result<&'a str, AnthropicError> {
+        let text = self.text()?;
+        if text.trim().is_empty() { Err(self.wrong("must not be empty")) } else { Ok(text) }
+    }
+
+    /// One of a few texts.
+    pub(super) fn one_of(&self, known: &[&str]) -> Result<&'a str, AnthropicError> {
+        match self.text()? {
+            text if known.contains(&text) => Ok(text),
+            _ => Err(self.wrong(&format!("must be {}", known.join(" or ")))),
+        }
+    }
+
+    pub(super) fn some_items(&self) -> Result<Vec<Field<'a>>, AnthropicError> {
+        let items = self.items()?;
+        if items.is_empty() { Err(self.wrong("must not be empty")) } else { Ok(items) }
+    }
+
     pub(super) fn truth(&self) -> Result<bool, AnthropicError> {
         self.value.as_bool().ok_or_else(|| self.wrong("must be true or false"))
     }
@@ -86,10 +105,32 @@ impl<'a> Object<'a> {
     /// Refuses what nobody here understands: it was meant, and it would not be done.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), AnthropicError> {
         match self.members.iter().find(|(name, value)| !known.contains(&name.as_str()) && !value.is_null()) {
-            Some((name, _)) => Err(invalid(format!("{}: is not supported for this model", self.path_of(name)))),
+            Some((name, _)) => Err(self.wrong_member(name, "is not supported for this model")),
             None => Ok(()),
         }
     }
+
+    /// Refuses what is not known, and `null` where it says nothing.
+    pub(super) fn known(&self, known: &[&str], nullable: &[&str]) -> Result<(), AnthropicError> {
+        for (name, value) in self.members {
+            if !known.contains(&name.as_str()) {
+                return Err(self.wrong_member(name, "is not supported here"));
+            }
+            if value.is_null() && !nullable.contains(&name.as_str()) {
+                return Err(self.wrong_member(name, "must not be null"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wrong_member(&self, name: &str, what: &str) -> AnthropicError {
+        invalid(format!("{}: {what}", self.path_of(&shown(name))))
+    }
+}
+
+/// A name that a client has made up, no longer than a name is.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 /// What a request says to us, whatever its model.

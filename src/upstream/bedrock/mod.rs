@@ -17,6 +17,12 @@
 //! # }
 //! ```
 //!
+//! # What is not sent
+//!
+//! A body for a model of Anthropic has to have the [shape](MessagesShape) of that API, and what is not known there is
+//! refused with `400 invalid_request_error`. A `cache_control` of the whole request and `service_tier` are left out:
+//! Bedrock has no such members.
+//!
 //! # What Converse cannot say
 //!
 //! It is refused with `400 invalid_request_error`, and nothing is sent: images and documents by URL, tools of
@@ -60,6 +66,7 @@ mod model;
 mod native;
 mod request;
 mod sending;
+mod shape;
 mod stream;
 mod tools;
 mod usage;
@@ -93,6 +100,7 @@ pub use self::{
     builder::{BedrockBuilder, BedrockConfigError, http_client},
     error::{AnthropicError, AnthropicErrorKind},
     model::BedrockModel,
+    shape::MessagesShape,
     usage::BedrockPrice,
 };
 use super::{Body, Call, Report, Stage, Upstream, UpstreamError, service::NotOfProvider};
@@ -106,6 +114,7 @@ pub struct Bedrock {
     catalog: Catalog,
     region: Option<String>,
     betas: Vec<String>,
+    shape: MessagesShape,
     limits: Limits,
 }
 
@@ -173,7 +182,7 @@ impl Bedrock {
         request::stop_sequences(&envelope.request())?;
         match model.wire {
             Wire::Converse => request::converse(&envelope, model.family).map(drop),
-            Wire::Native => native::body(body, &HeaderMap::new(), &self.betas).map(drop),
+            Wire::Native => self.native(body, &HeaderMap::new()).map(drop),
         }
     }
 
@@ -215,6 +224,7 @@ impl Bedrock {
     }
 
     fn native(&self, body: &[u8], headers: &HeaderMap) -> Result<Blob, AnthropicError> {
+        self.shape.check(body)?;
         native::body(body, headers, &self.betas).map(Blob::new)
     }
 }

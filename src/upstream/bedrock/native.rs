@@ -17,12 +17,15 @@ use super::{
 
 const VERSION: &str = "bedrock-2023-05-31";
 
-/// Writes the body for a model: what its client has sent, byte for byte, without what Bedrock takes elsewhere.
+/// Writes the body for a model: what its client has sent, byte for byte, without what Bedrock takes elsewhere or has
+/// no member for.
 pub(super) fn body(sent: &[u8], headers: &HeaderMap, allowed: &[String]) -> Result<Vec<u8>, AnthropicError> {
     let unread = |error| invalid(format!("The body is not a JSON object: {error}"));
     let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(sent).map_err(unread)?;
     members.remove("model");
     members.remove("stream");
+    members.remove("cache_control");
+    members.remove("service_tier");
     let in_body = members.remove("anthropic_beta");
     let in_body = in_body.map(|raw| serde_json::from_str::<Option<Vec<String>>>(raw.get()));
     let in_body = in_body.transpose().map_err(|_| invalid("anthropic_beta: must be an array of strings"))?;
@@ -178,7 +181,8 @@ mod tests {
     #[test]
     fn a_body_is_kept_but_for_what_bedrock_takes_elsewhere() {
         let sent = br#"{"model":"x","stream":true,"max_tokens":5,"thinking":{"type":"enabled","budget_tokens":1e3},
-            "n":123456789012345678901234567890,"anthropic_beta":["a","b"],"anthropic_version":"2023-06-01"}"#;
+            "n":123456789012345678901234567890,"anthropic_beta":["a","b"],"anthropic_version":"2023-06-01",
+            "service_tier":"auto","cache_control":{"type":"ephemeral"}}"#;
         let mut headers = HeaderMap::new();
         headers.insert("anthropic-beta", "c, dear".parse().unwrap());
         let body = body(sent, &headers, &["b".to_owned(), "c".to_owned()]).unwrap();

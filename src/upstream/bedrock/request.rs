@@ -162,6 +162,9 @@ impl Talk {
             let field = message.must("role")?;
             let role = match field.text()? {
                 "user" => ConversationRole::User,
+                "assistant" if turns.is_empty() => {
+                    return Err(field.wrong("must be \"user\": the first message is the user's"));
+                }
                 "assistant" => ConversationRole::Assistant,
                 _ => return Err(field.wrong("must be \"user\" or \"assistant\"")),
             };

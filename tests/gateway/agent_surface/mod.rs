@@ -2,6 +2,7 @@
 
 mod bedrock;
 mod documents;
+mod extras;
 mod keyed;
 mod merchant;
 mod prxy;

@@ -189,15 +189,27 @@ async fn what_bedrock_would_not_be_sent_is_refused_before_anybody_pays() {
     let stripe = StripeStandIn::start().await;
     let gateway = start(&stripe).await;
     let image = r#"[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]"#;
-    let by_url = call("fast").replace("\"Say hi\"", image);
-    for path in [MESSAGES, super::QUOTE] {
-        let refused = gateway.client().send(Method::POST, path, &[HTTPS], &by_url).await;
-        assert_eq!(refused.status, 400, "{refused:?}");
-        refused.assert_no_challenge();
-        assert!(refused.json()["detail"].as_str().unwrap().contains("messages.0.content.0"), "{refused:?}");
+    let tool = |tool: &str| format!("{{\"tools\":[{tool}],");
+    for (body, named) in [
+        // Over Converse, and to a model of Anthropic as it is.
+        (call("fast").replace("\"Say hi\"", image), "messages.0.content.0.source.type"),
+        (call("balanced").replace("\"Say hi\"", image), "messages.0.content.0.source.type"),
+        (call("balanced").replace("\"Say hi\"", r#"[{"type":"text"}]"#), "messages.0.content.0.text"),
+        (call("balanced").replacen('{', &tool(r#"{"name":"f"}"#), 1), "tools.0.input_schema"),
+        (call("coding").replacen('{', &tool(r#"{"type":"bash_20250124","name":"bash"}"#), 1), "tools.0.type"),
+        (call("coding").replacen('{', "{\"frequency_penalty\":1,", 1), "frequency_penalty"),
+    ] {
+        for path in [MESSAGES, super::QUOTE] {
+            let refused = gateway.client().send(Method::POST, path, &[HTTPS], &body).await;
+            assert_eq!(refused.status, 400, "{refused:?}");
+            refused.assert_no_challenge();
+            assert!(refused.json()["detail"].as_str().unwrap().starts_with(&format!("{named}: ")), "{refused:?}");
+        }
     }
-    // What Anthropic's own models take is none of our business.
-    ask(&gateway.client(), &by_url.replace("fast", "balanced")).await.assert_challenged("payment-required");
+    let pixel = r#"[{"type":"image","source":{"type":"base64","media_type":"image/gif","data":"R0lGODlh"}}]"#;
+    for model in ["fast", "balanced"] {
+        ask(&gateway.client(), &call(model).replace("\"Say hi\"", pixel)).await.assert_challenged("payment-required");
+    }
 }
 
 #[tokio::test]
