@@ -6,6 +6,7 @@
 //! merchant's own side, when the credential comes.
 
 mod closures;
+mod media_type;
 mod models;
 mod named_model;
 mod quote;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
 
+pub(crate) use self::media_type::MediaType;
 pub use self::{
     closures::{WithAsync, WithBody, with_async, with_body},
     models::{InvalidModelOptions, ModelOption, ModelOptions, ModelStatus},
@@ -51,6 +53,12 @@ pub trait Pricing: Send + Sync + 'static {
     /// it might be for a cheaper request to the same path.
     fn is_by_resource(&self) -> bool {
         self.fixed().is_some()
+    }
+
+    /// Whether it reads the body as JSON. Where that body is forwarded, nobody else may read it as something else: a
+    /// [proxy](crate::proxy) refuses another `Content-Type`, and adds the missing one.
+    fn reads_json(&self) -> bool {
+        false
     }
 
     /// Decides from the head of the request, or says what else it takes.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_ENCODING, request::Parts};
 
-use super::{HeadQuote, Prices, Pricing, Quote, Refused, named_model::NamedModel};
+use super::{HeadQuote, MediaType, Prices, Pricing, Quote, Refused, named_model::NamedModel};
 use crate::protocol::Price;
 
 /// A model that is sold: what clients call it, what the provider calls it, what a call costs.
@@ -117,7 +117,7 @@ impl ModelOption {
 /// provider, or one of its aliases, letter by letter. Whatever else is named is refused before any challenge, and so
 /// is a body that two readers could read differently: the service behind reads the same bytes with another parser.
 /// It can ask [`choose`](Self::choose) again for the option that was paid for, and should read the body as JSON
-/// whatever its `Content-Type` says.
+/// whatever its `Content-Type` says; where it does not, [`json_only`](Self::json_only) keeps other types from it.
 ///
 /// ```
 /// use tower_mpp::{Price, pricing::{ModelOption, ModelOptions}};
@@ -135,6 +135,7 @@ pub struct ModelOptions {
     /// Places in `options`.
     by_name: HashMap<String, usize>,
     default: Option<usize>,
+    json_only: bool,
 }
 
 /// Options that cannot be sold side by side.
@@ -222,7 +223,7 @@ impl ModelOptions {
         if options.is_empty() {
             return Err(InvalidModelOptions::Empty);
         }
-        Ok(Self { options, by_name, default: None })
+        Ok(Self { options, by_name, default: None, json_only: false })
     }
 
     /// What is meant when a body has no member `model`. Without it such a body is refused.
@@ -242,6 +243,15 @@ impl ModelOptions {
         }
         self.default = Some(at);
         Ok(self)
+    }
+
+    /// Whether a body that is declared as something else than JSON is refused (415): off by default, because `curl -d`
+    /// declares a form. Switch it on where the service behind goes by the `Content-Type`: in a form it could read
+    /// another model than the one that was priced. A [proxy](crate::proxy) does this without being told.
+    #[must_use]
+    pub fn json_only(mut self, on: bool) -> Self {
+        self.json_only = on;
+        self
     }
 
     /// All options, as they were given.
@@ -287,6 +297,9 @@ impl ModelOptions {
                 "The body must be JSON without a content-encoding.",
             ));
         }
+        if self.json_only && MediaType::of(&head.headers) == MediaType::Other {
+            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, MediaType::WANTED));
+        }
         let unreadable = || {
             Refused::bad_request(match self.default {
                 None => "The body must be a JSON object with exactly one member \"model\", a text.",
@@ -319,6 +332,10 @@ impl Pricing for ModelOptions {
     }
 
     fn is_by_resource(&self) -> bool {
+        true
+    }
+
+    fn reads_json(&self) -> bool {
         true
     }
 
