@@ -108,15 +108,22 @@ pub(crate) struct Unbound {
     id: ChallengeId,
     /// The hash of the `Idempotency-Key`.
     key: Option<Half>,
-    /// Of a credential that brings nothing but an id, the scope of its request: the id alone does not say whether it
-    /// is ours, and the journal may.
-    scope: Option<String>,
+    /// Of a credential that brings nothing but an id: that alone does not say whether it is ours, and the journal may.
+    bare: Option<Bare>,
+}
+
+/// What a bare id came with.
+struct Bare {
+    scope: String,
+    /// What is asked for now.
+    present: Vec<Arc<OfferRequest>>,
 }
 
 impl Unbound {
     /// `None` where there is nothing to ask.
     pub(crate) fn new(
         merchant: &Inner,
+        offers: &Offers,
         requested: &Requested<'_>,
         presented: &PaymentCredential<'_>,
         key: Option<&[u8]>,
@@ -125,18 +132,19 @@ impl Unbound {
         match presented {
             PaymentCredential::Params(credential) => {
                 let id = token::plausible_id(merchant, credential)?;
-                Some(Self { id, key, scope: Some(requested.scope.to_owned()) })
+                let present = offers.list.iter().map(|offer| Arc::clone(&offer.terms)).collect();
+                Some(Self { id, key, bare: Some(Bare { scope: requested.scope.to_owned(), present }) })
             }
             PaymentCredential::Token68(text) => {
                 key?;
-                Some(Self { id: issued_for_another_request(merchant, requested, text)?, key, scope: None })
+                Some(Self { id: issued_for_another_request(merchant, requested, text)?, key, bare: None })
             }
         }
     }
 
     /// Whether its money may have moved for this very request.
     pub(crate) fn may_be_paid(&self) -> bool {
-        self.scope.is_some()
+        self.bare.is_some()
     }
 
     /// The refusal, or what is known.
@@ -146,36 +154,44 @@ impl Unbound {
         {
             return known;
         }
-        let Some(scope) = &self.scope else { return refusal };
+        let Some(bare) = &self.bare else { return refusal };
         match find(&merchant, self.id).await {
-            Ok(Some(entry)) => known(&merchant, &entry, scope).map_or(refusal, |known| known.of(self.id)),
+            Ok(Some(entry)) => bare.known(&merchant, &entry).map_or(refusal, |known| known.of(self.id)),
             Ok(None) => refusal,
             Err(unavailable) => unavailable,
         }
     }
 }
 
-/// What is said of an entry to who names it by its id. `None` where it is of another resource.
-fn known(merchant: &Inner, entry: &JournalEntry, scope: &str) -> Option<Refusal> {
-    let record = Record::of(entry).filter(|record| record.scope == scope)?;
-    let used = |outcome: Option<PaymentOutcome>| {
-        let refusal = Refusal::new(RefusalKind::AlreadyUsed);
-        outcome.into_iter().fold(refusal, Refusal::with_outcome)
-    };
-    Some(match &entry.state {
-        EntryState::Held => {
-            let detail = "This challenge, whose terms have changed, is being paid, or the outcome is not known yet. Nothing more is charged for it; where it was paid, the merchant has it listed.";
-            Refusal::detailed(RefusalKind::OutcomeUnknown, detail)
-        }
-        EntryState::Settled { .. } if merchant.now() < merchant.redeemable_until(record.expires) => other_terms(),
-        EntryState::Settled { .. } => used(Some(PaymentOutcome::Unfulfilled)),
-        EntryState::Refunding { .. } => used(Some(PaymentOutcome::RefundPending)),
-        EntryState::Spent { end, .. } => {
-            let outcome = (*end == End::Refunded).then_some(PaymentOutcome::Refunded);
-            match merchant.settings.replay_answer {
-                ReplayAnswer::Forbidden => used(outcome),
-                ReplayAnswer::Challenge => used(outcome).with_challenge(),
+impl Bare {
+    /// What is said of an entry to who names it by its id. `None` where it is certain that it is of another request.
+    fn known(&self, merchant: &Inner, entry: &JournalEntry) -> Option<Refusal> {
+        let record = Record::of(entry).filter(|record| record.scope == self.scope)?;
+        let used = |outcome: Option<PaymentOutcome>| {
+            let refusal = Refusal::new(RefusalKind::AlreadyUsed);
+            outcome.into_iter().fold(refusal, Refusal::with_outcome)
+        };
+        Some(match &entry.state {
+            EntryState::Held => {
+                let detail = "This challenge, whose terms are not those of this request, is being paid, or the outcome is not known yet. Nothing more is charged for it; where it was paid, the merchant has it listed.";
+                Refusal::detailed(RefusalKind::OutcomeUnknown, detail)
             }
-        }
-    })
+            EntryState::Settled { .. } if merchant.now() < merchant.redeemable_until(record.expires) => other_terms(),
+            EntryState::Settled { .. } => used(Some(PaymentOutcome::Unfulfilled)),
+            EntryState::Refunding { .. } => used(Some(PaymentOutcome::RefundPending)),
+            // The price is what it was. It was delivered for another body, and this one has yet to be paid.
+            EntryState::Spent { .. } if self.asks_for(&record) => return None,
+            EntryState::Spent { end, .. } => {
+                let refusal = used((*end == End::Refunded).then_some(PaymentOutcome::Refunded));
+                match merchant.settings.replay_answer {
+                    ReplayAnswer::Forbidden => refusal,
+                    ReplayAnswer::Challenge => refusal.with_challenge(),
+                }
+            }
+        })
+    }
+
+    fn asks_for(&self, record: &Record) -> bool {
+        self.present.iter().any(|offer| (offer.amount, &offer.currency) == (record.amount, &record.currency))
+    }
 }

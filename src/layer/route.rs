@@ -192,7 +192,7 @@ impl Route {
                     Err(refusal) => {
                         let unbound = match refusal.kind() {
                             RefusalKind::InvalidChallenge | RefusalKind::MethodUnsupported => {
-                                Unbound::new(&self.merchant, &requested, &presented, key)
+                                Unbound::new(&self.merchant, offers, &requested, &presented, key)
                             }
                             _ => None,
                         };
