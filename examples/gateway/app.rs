@@ -43,6 +43,8 @@ pub(crate) struct Opened {
     pub(crate) receipts: Option<Issuing>,
     /// Who answers what agents pay for.
     pub(crate) provider: Option<Provider>,
+    /// Where the gateway listens.
+    pub(crate) address: String,
 }
 
 /// What outlives every configuration: the merchant with its keys, rails and journal, the receipts, the operator.
@@ -53,6 +55,8 @@ pub(crate) struct Foundation {
     pub(crate) payments: Arc<dyn NonceStore>,
     pub(crate) receipts: Option<Issuing>,
     pub(crate) provider: Option<Provider>,
+    /// Where the gateway is reached: `https://api.example.com`.
+    pub(crate) origin: String,
     started: Started,
     operator: Option<Token>,
     /// What kind of journal it is.
@@ -62,7 +66,7 @@ pub(crate) struct Foundation {
 impl Foundation {
     /// Builds the merchant. What is taken of the settings here is cold: see `reload.rs`.
     pub(crate) fn new(settings: &Settings, opened: Opened) -> Result<Self, tower_mpp::ConfigError> {
-        let Opened { keys, journal, admin, receipts, provider } = opened;
+        let Opened { keys, journal, admin, receipts, provider, address } = opened;
         let test_mode = settings.sandbox || settings.stripe.as_ref().is_some_and(|stripe| stripe.is_test());
         let mut builder = Merchant::builder(settings.realm.as_str(), keys)
             .test_mode(test_mode)
@@ -91,6 +95,10 @@ impl Foundation {
             payments: journal.payments,
             receipts,
             provider,
+            origin: match &settings.realm {
+                realm if realm.is_loopback() => format!("http://{address}"),
+                realm => format!("https://{realm}"),
+            },
             started: Started::now(),
             operator: admin.as_deref().map(|token| Token::new(token)),
             store: settings.journal.kind(),
@@ -100,7 +108,7 @@ impl Foundation {
 
 /// Builds the gateway of a configuration. Whatever can be wrong in it is found here.
 pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Router, ConfigError> {
-    let Foundation { merchant, payments, receipts, provider, started, operator, store } = foundation;
+    let Foundation { merchant, payments, receipts, provider, started, operator, store, .. } = foundation;
     let upstream = upstream::service(settings.upstream.clone());
     let mut router = Router::new();
     if let Some(token) = *operator {

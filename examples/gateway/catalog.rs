@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use serde::Deserialize;
 use tower_mpp::{
     discovery::{Catalog, Discovery, Payment, Route, Service},
@@ -75,7 +75,7 @@ pub(super) fn documents(
     let mut documents = vec![made(&catalog(discovery, settings, foundation, proxy)?)?];
     if let Some(proxy) = proxy.filter(|proxy| !proxy.catalog().base_path.is_empty()) {
         // Below the base path there is what is served there.
-        let mut below = discovery.catalog();
+        let mut below = discovery.catalog(foundation);
         below.base_path = proxy.catalog().base_path.clone();
         below.services = services(settings, foundation, proxy)?;
         documents.push(made(&below)?);
@@ -113,7 +113,7 @@ fn catalog(
     foundation: &Foundation,
     proxy: Option<&Proxy>,
 ) -> Result<Catalog, ConfigError> {
-    let mut catalog = discovery.catalog();
+    let mut catalog = discovery.catalog(foundation);
     if let Some(agent) = settings.agent.as_ref().filter(|agent| agent.is_on()) {
         catalog.services.push(agent::service(agent, &foundation.merchant));
     }
@@ -133,7 +133,7 @@ fn catalog(
 
 impl DiscoverySettings {
     /// With nothing in it yet.
-    fn catalog(&self) -> Catalog {
+    fn catalog(&self, foundation: &Foundation) -> Catalog {
         let Table { title, description, version, categories, api_reference, homepage, .. } = self.table.clone();
         let mut catalog = Catalog::new();
         catalog.title = title;
@@ -142,6 +142,9 @@ impl DiscoverySettings {
         catalog.categories = categories;
         catalog.api_reference = api_reference;
         catalog.homepage = homepage;
+        // On this machine whoever reads it knows better under which name it is reached.
+        let is_public = !foundation.merchant.realm().is_loopback() && foundation.origin.parse::<Uri>().is_ok();
+        catalog.origin = is_public.then(|| foundation.origin.clone());
         catalog
     }
 }

@@ -182,7 +182,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Some(agent) => agent.open().await?,
         None => None,
     };
-    let foundation = Arc::new(Foundation::new(&settings, Opened { keys, journal, admin, receipts, provider })?);
+    let foundation = Arc::new(Foundation::new(
+        &settings,
+        Opened { keys, journal, admin, receipts, provider, address: address.to_string() },
+    )?);
     let app = Live::new(router(&settings, &foundation)?);
     let greeting = Greeting::new(&settings, Report::of(&settings, &foundation));
     // Well before the next one may take over what this one has left.
@@ -220,7 +223,8 @@ fn check(settings: &Settings) -> Result<(), Box<dyn Error>> {
         _ => None,
     };
     let provider = settings.agent.as_ref().map(|agent| agent.look()).transpose()?.flatten();
-    let opened = Opened { keys: keys::look(&settings.keys)?, journal, admin, receipts, provider };
+    let (keys, address) = (keys::look(&settings.keys)?, settings.listen.to_string());
+    let opened = Opened { keys, journal, admin, receipts, provider, address };
     let foundation = Foundation::new(settings, opened)?;
     router(settings, &foundation).map(drop)?;
     let (routes, report) = (settings.routes.len() + settings.services.routes(), Report::of(settings, &foundation));

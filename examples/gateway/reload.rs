@@ -42,7 +42,7 @@ const HOT: [&str; 12] = [
     "well_known",
 ];
 
-/// But for this one, whose credentials are looked for at the start.
+/// But for this one, which is opened at the start.
 const COLD: &str = "agent.provider";
 
 /// So many names of fields are enough for a line of the log.
@@ -90,6 +90,8 @@ pub(crate) struct Reload {
     command_line: CommandLine,
     foundation: Arc<Foundation>,
     settings: Arc<Settings>,
+    /// `[agent.provider]` of the start. The table may be gone meanwhile: what was opened is still that.
+    opened: Option<Value>,
     live: Live,
 }
 
@@ -110,7 +112,8 @@ impl Reload {
         foundation: Arc<Foundation>,
         live: Live,
     ) -> Self {
-        Self { path, command_line, foundation, settings: Arc::new(settings), live }
+        let opened = provider(&settings).cloned();
+        Self { path, command_line, foundation, settings: Arc::new(settings), opened, live }
     }
 
     /// Reads the file again at every signal, for ever.
@@ -141,12 +144,16 @@ impl Reload {
     /// Reads and checks, and changes nothing.
     pub(crate) fn read(&self, environment: Environment<'_>) -> Result<(Settings, Router), Refused> {
         let settings = Settings::load(Some(&self.path), &self.command_line, environment).map_err(Refused::Invalid)?;
-        let is_hot = |field: &String| {
-            HOT.contains(&field.split(['.', '[']).next().unwrap_or_default()) && !field.starts_with(COLD)
-        };
+        let is_hot = |field: &String| HOT.contains(&field.split(['.', '[']).next().unwrap_or_default());
         let changed = changes(&self.settings.file, &settings.file);
         let cold = changed.into_iter().filter(|field| !is_hot(field) && !self.settings.agrees_in(field, &settings));
-        let cold: Vec<_> = cold.collect();
+        let mut cold: Vec<_> = cold.collect();
+        if let (Some(opened), Some(new)) = (&self.opened, provider(&settings)) {
+            compare(Some(opened), Some(new), COLD.to_owned(), &mut cold);
+        }
+        if let (Some(agent), Some(provider), []) = (&settings.agent, &self.foundation.provider, &*cold) {
+            cold = agent.unknown_to(provider);
+        }
         if !cold.is_empty() {
             return Err(Refused::NeedsRestart(cold));
         }
@@ -167,6 +174,11 @@ impl Reload {
         let named = changed.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
         tracing::info!(%file, changed = named, more, "reloaded");
     }
+}
+
+/// `[agent.provider]`.
+fn provider(settings: &Settings) -> Option<&Value> {
+    settings.file.get("agent")?.get("provider")
 }
 
 /// The names of the fields that differ. Never what they say: that may be a secret after all.

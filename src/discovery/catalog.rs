@@ -259,11 +259,14 @@ impl Payment {
     }
 
     /// A price by the model that the request names. When models cost different prices the amount is left open, and
-    /// the description says between which prices it is.
+    /// the description says between which prices it is; in different currencies the currency is left open too.
     pub fn by_model(merchant: &Merchant, models: &ModelOptions, description: Option<&str>) -> Self {
         let mut live: Vec<_> = models.live().map(|model| &model.price).collect();
         live.sort_by_key(|price| price.amount());
         let (Some(least), Some(most)) = (live.first(), live.last()) else { return Self::Offers(Vec::new()) };
+        if live.iter().any(|price| (price.currency(), price.decimals()) != (most.currency(), most.decimals())) {
+            return Self::dynamic(merchant, description);
+        }
         if least == most {
             return Self::priced(merchant, Prices::all((*least).clone()), description);
         }

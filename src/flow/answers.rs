@@ -193,14 +193,14 @@ pub(super) async fn look_up(merchant: &Inner, id: ChallengeId, asked: Option<&As
     }
 }
 
-/// The answer to a request that is bound to another one's challenge: whether that one came with the
-/// same key. `refusal` is what it is told otherwise.
-pub(crate) async fn reused(merchant: Arc<Inner>, id: ChallengeId, key: Half, refusal: Refusal) -> Refusal {
-    let Some(answers) = &merchant.answers else { return refusal };
-    match step(&merchant, answers.store.look_up(id, merchant.now())).await {
-        Ok(Some(row)) if row.request.starts_with(&key) => Refusal::new(RefusalKind::IdempotencyKeyReused).of(id),
-        Ok(_) => refusal,
-        Err(error) => unavailable("look_up", &error),
+/// The answer to a request that is bound to another one's challenge, where that one came with the same key, or where
+/// nobody can say.
+pub(super) async fn reused(merchant: &Inner, id: ChallengeId, key: Half) -> Option<Refusal> {
+    let answers = merchant.answers.as_ref()?;
+    match step(merchant, answers.store.look_up(id, merchant.now())).await {
+        Ok(Some(row)) if row.request.starts_with(&key) => Some(Refusal::new(RefusalKind::IdempotencyKeyReused).of(id)),
+        Ok(_) => None,
+        Err(error) => Some(unavailable("look_up", &error)),
     }
 }
 

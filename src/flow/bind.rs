@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Inner, Offers, Refusal, RefusalKind,
     answers::Asked,
+    former::{self, Former, Recognised},
     mint::is_for_scope,
     token::{self, IdForm},
 };
@@ -26,6 +27,9 @@ pub(crate) struct Bound {
     /// It cannot be redeemed any more at all. Only an answer that was kept can still be given again, and
     /// what became of the money be told.
     pub(super) too_late: bool,
+    /// Its terms are not those of today: only money that has moved before can be redeemed. In a box, because it is
+    /// rare.
+    pub(super) former: Option<Box<Former>>,
     /// The request came with an `Idempotency-Key`.
     pub(super) asked: Option<Asked>,
 }
@@ -58,11 +62,14 @@ pub(crate) struct Requested<'a> {
     pub(crate) digest: Option<&'a ContentDigest>,
     /// How the ids of its challenges are made.
     pub(crate) ids: IdForm,
+    /// What it costs depends on nothing of it that is not bound: other terms are former terms.
+    pub(crate) by_resource: bool,
 }
 
 /// Checks a credential, without waiting and without touching the journal.
 ///
-/// The price is never read from the credential: the id is recomputed over the merchant's own offer.
+/// The price that is taken is never read from the credential: the id is recomputed over the merchant's own offer. Terms
+/// that are not asked for any more are read from it once the id has proved them, and nobody is charged on them.
 pub(crate) fn bind(
     merchant: &Inner,
     offers: &Offers,
@@ -78,25 +85,30 @@ pub(crate) fn bind(
     let parsed = credential.parse().map_err(malformed)?;
     let echoed = &parsed.challenge;
 
-    if !offers.has(&echoed.method, &echoed.intent) {
-        return Err(Refusal::new(RefusalKind::MethodUnsupported));
-    }
-    let invalid = || Refusal::new(RefusalKind::InvalidChallenge);
+    let invalid = || {
+        let offered = offers.has(&echoed.method, &echoed.intent);
+        Refusal::new(if offered { RefusalKind::InvalidChallenge } else { RefusalKind::MethodUnsupported })
+    };
     let id: ChallengeId = echoed.id.parse().map_err(|_| invalid())?;
-    let opaque = echoed.opaque.as_deref().ok_or_else(invalid)?;
     let expires_text = echoed.expires.as_deref().ok_or_else(invalid)?;
-    let offer = offers
+    let present = offers
         .list
         .iter()
         .find(|offer| offer.is_for(&echoed.method, &echoed.intent) && offer.request == echoed.request)
-        .ok_or_else(invalid)?;
-    if !is_ours(&offer.slots, requested.ids, &id, echoed) {
-        return Err(invalid());
-    }
+        .filter(|offer| is_ours(&offer.slots, requested.ids, &id, echoed));
+    let (method, terms, former) = match present {
+        Some(offer) => (Arc::clone(&offer.method), Arc::clone(&offer.terms), None),
+        None => {
+            let Recognised { method, offer, redeemable } =
+                former::recognise(merchant, offers, requested, &id, echoed).ok_or_else(invalid)?;
+            let otherwise = offers.refused.clone().unwrap_or_else(invalid);
+            (method, Arc::new(offer), Some(Box::new(Former { otherwise, redeemable })))
+        }
+    };
     // From here on it is certain that this merchant issued the challenge.
     let invalid = || invalid().of(id);
     let expires: Timestamp = expires_text.parse().map_err(|_| invalid())?;
-    if !fits(echoed, merchant, requested.digest) || !is_for_scope(opaque, requested.scope) {
+    if !may_be_for(merchant, requested, echoed) {
         return Err(invalid());
     }
     let now = merchant.now();
@@ -105,8 +117,8 @@ pub(crate) fn bind(
     let payment = Payment {
         id,
         realm: merchant.realm.clone(),
-        method: offer.method.method().clone(),
-        offer: Arc::clone(&offer.terms),
+        method: method.method().clone(),
+        offer: terms,
         expires,
         now,
         payload: credential.payload_range(&parsed),
@@ -114,34 +126,42 @@ pub(crate) fn bind(
         credential,
         context: context.cloned(),
     };
-    let checked = offer.method.check(&payment).map_err(|declined| match too_long_ago {
-        true => too_late(id),
-        false => Refusal::declined(&declined, id),
+    let checked = method.check(&payment).map_err(|declined| match &former {
+        Some(former) => former.otherwise.clone(),
+        None if too_long_ago => too_late(id),
+        None => Refusal::declined(&declined, id),
     })?;
-    let method = Arc::clone(&offer.method);
-    Ok(Bound { payment, method, checked, expired: now >= expires, too_late: too_long_ago, asked: None })
+    Ok(Bound { payment, method, checked, expired: now >= expires, too_late: too_long_ago, former, asked: None })
 }
 
 /// The challenge of a credential that could not be bound, where this merchant has issued it for another
 /// body or another resource than those of this request.
-pub(crate) fn issued_for_another_request(
+pub(super) fn issued_for_another_request(
     merchant: &Inner,
     requested: &Requested<'_>,
-    presented: &PaymentCredential<'_>,
+    presented: &str,
 ) -> Option<ChallengeId> {
-    let credential = match presented {
-        PaymentCredential::Token68(text) => CredentialBytes::decode(text).ok()?,
-        PaymentCredential::Params(credential) => return token::plausible_id(merchant, credential),
-    };
+    let credential = CredentialBytes::decode(presented).ok()?;
     let parsed = credential.parse().ok()?;
     let echoed = &parsed.challenge;
     let id: ChallengeId = echoed.id.parse().ok()?;
-    let opaque = echoed.opaque.as_deref()?;
-    // Another body may have another price, so the offer is not one of this request.
+    (!may_be_for(merchant, requested, echoed) && verifies(merchant, &id, echoed)).then_some(id)
+}
+
+/// Whether this merchant has issued the challenge, on whatever terms and in whatever form of its id. Another body, or
+/// another day, may have another price, so the offer is not one of this request.
+pub(super) fn verifies(merchant: &Inner, id: &ChallengeId, echoed: &EchoedChallenge<'_>) -> bool {
+    if echoed.realm != merchant.realm.as_str() {
+        return false;
+    }
     let slots = merchant.keys.prepare(&echoed.realm, &echoed.method, &echoed.intent, &echoed.request);
-    let ours = echoed.realm == merchant.realm.as_str() && is_ours(&slots, requested.ids, &id, echoed);
-    let same_request = fits(echoed, merchant, requested.digest) && is_for_scope(opaque, requested.scope);
-    (ours && !same_request).then_some(id)
+    is_ours(&slots, IdForm::SelfContained, id, echoed)
+}
+
+/// Whether what is echoed is for just this request, if it is ours.
+pub(super) fn may_be_for(merchant: &Inner, requested: &Requested<'_>, echoed: &EchoedChallenge<'_>) -> bool {
+    let is_for = |opaque| is_for_scope(opaque, requested.scope);
+    fits(echoed, merchant, requested.digest) && echoed.opaque.as_deref().is_some_and(is_for)
 }
 
 /// Whether a key of the merchant binds the id to the parameters that are echoed beside it.

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::events;
 
-/// Counts claims in a row that the journal did not answer.
+/// Counts claims and looks in a row that the journal did not answer.
 ///
-/// Only claims ask it, and count. Once money may have moved, every step is tried.
+/// Only claims, and looks before them or instead of them, ask it and count. Once money may have moved, every step is tried.
 pub(crate) struct Breaker {
     threshold: u32,
     pause: Duration,
-    /// How many claims have failed since one was answered. Below the threshold nothing else is looked at.
+    /// How many of them have failed since one was answered. Below the threshold nothing else is looked at.
     failures: AtomicU32,
     /// When the next payment may try the journal.
     shut_until: Mutex<Option<Instant>>,
@@ -45,7 +45,7 @@ impl Breaker {
         }
     }
 
-    /// A claim was answered, or was not.
+    /// One was answered, or was not.
     pub(crate) fn record(&self, answered: bool) {
         if answered {
             if self.failures.load(Ordering::Relaxed) != 0 && self.failures.swap(0, Ordering::Relaxed) >= self.threshold

@@ -13,13 +13,13 @@ use super::{
     after::{Money, Pending},
     answers::{self, Found},
     bind::{Bound, too_late},
-    events, repeat,
+    events, former, repeat,
     tasks::{InFlight, within},
 };
 use crate::{
     method::{Attempt, Authorized, DeclineReason, Declined, Fault, SettleError, Settlement, Unknown, VerifyError},
     protocol::{ChallengeId, Timestamp},
-    store::{Claim, Claimed, End, EntryState, Lease, Release, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, End, EntryState, JournalEntry, Lease, Release, StoreError, StoreErrorKind},
 };
 
 /// Money has moved, the journal says so, and we hold the right to deliver. Only [`settle`] makes one.
@@ -133,7 +133,7 @@ impl<'a> Gate<'a> {
         if self.bound.too_late {
             return Err(self.too_late().await);
         }
-        let not_taken = self.redemption.refusal();
+        let not_taken = self.not_taken();
         if let Some(refusal) = &not_taken {
             self.look_for_money(refusal).await?;
         }
@@ -145,6 +145,9 @@ impl<'a> Gate<'a> {
             (Claimed::Won { lease, resumed: true }, Some(_)) => {
                 let refusal = Refusal::new(RefusalKind::OutcomeUnknown);
                 self.give_up(lease, Release::Unknown, refusal).await.map_err(NotServed::from)
+            }
+            (Claimed::Settled { lease, .. }, Some(_)) if !self.is_redeemable() => {
+                self.give_up(lease, Release::Undelivered, former::other_terms()).await.map_err(NotServed::from)
             }
             (claimed, _) => self.go_on(claimed).await,
         }
@@ -184,14 +187,27 @@ impl<'a> Gate<'a> {
         }
     }
 
+    /// What is answered where no money is taken any more, or not yet, and none has moved.
+    fn not_taken(&self) -> Option<Refusal> {
+        let former = self.bound.former.as_ref().map(|former| former.otherwise.clone());
+        former.or_else(|| self.redemption.refusal())
+    }
+
+    /// What was paid may be delivered for this request.
+    fn is_redeemable(&self) -> bool {
+        self.bound.former.as_ref().is_none_or(|former| former.redeemable)
+    }
+
     /// Where payments are not taken: goes on for money that has moved before, and for nothing else. Only looks.
     async fn look_for_money(&self, refusal: &Refusal) -> Result<(), NotServed> {
-        let found = self.store(self.merchant.store.find(self.bound.payment.id)).await;
-        let entry = found.map_err(|error| unavailable("find", &error))?;
-        match entry.map(|entry| entry.state) {
+        let entry = find(self.merchant, self.bound.payment.id).await?;
+        match entry.map(|entry| (entry.proof == self.bound.proof(), entry.state)) {
             None => Err(self.given_before(refusal.clone()).await),
             // Somebody is at work on it, or was. To ask the rail again might be to charge: the sweeper finds out.
-            Some(EntryState::Held) => Err(Refusal::new(RefusalKind::OutcomeUnknown).into()),
+            Some((_, EntryState::Held)) => Err(Refusal::new(RefusalKind::OutcomeUnknown).into()),
+            Some((true, EntryState::Settled { .. })) if !self.is_redeemable() => {
+                Err(self.given_before(former::other_terms()).await)
+            }
             Some(_) => Ok(()),
         }
     }
@@ -200,13 +216,13 @@ impl<'a> Gate<'a> {
     /// must not be asked to pay again.
     async fn too_late(&self) -> NotServed {
         let id = self.bound.payment.id;
-        let entry = match self.store(self.merchant.store.find(id)).await {
+        let entry = match find(self.merchant, id).await {
             Ok(entry) => entry,
-            Err(error) => return unavailable("find", &error).into(),
+            Err(refusal) => return refusal.into(),
         };
         let outcome = match entry.filter(|entry| entry.proof == self.bound.proof()).map(|entry| entry.state) {
             None => {
-                let refusal = self.redemption.refusal().unwrap_or_else(|| too_late(id));
+                let refusal = self.not_taken().unwrap_or_else(|| too_late(id));
                 return self.given_before(refusal).await;
             }
             Some(EntryState::Held) => return Refusal::new(RefusalKind::OutcomeUnknown).into(),
@@ -249,9 +265,6 @@ impl<'a> Gate<'a> {
     }
 
     async fn claim(&self) -> Result<Claimed, Refusal> {
-        if let Err(pause) = self.merchant.breaker.admit() {
-            return Err(Refusal::new(RefusalKind::Unavailable).retry_after_or_default(Some(pause)));
-        }
         let payment = &self.bound.payment;
         let now = payment.now;
         let remembered = self.bound.checked.remember_for.map(|duration| now.saturating_add(duration));
@@ -264,10 +277,7 @@ impl<'a> Gate<'a> {
             keep_until: remembered.map_or(keep_until, |remembered| remembered.max(keep_until)),
             record: self.record(),
         };
-        let claimed = self.store(self.merchant.store.claim(claim)).await;
-        let down = claimed.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unavailable);
-        self.merchant.breaker.record(!down);
-        claimed.map_err(|error| unavailable("claim", &error))
+        first_step(self.merchant, "claim", self.merchant.store.claim(claim)).await
     }
 
     /// What somebody needs who finds the entry unfinished. Nothing secret.
@@ -419,6 +429,26 @@ pub(super) async fn store_step<T>(
     within(merchant.settings.store_timeout, step)
         .await
         .unwrap_or_else(|| Err(StoreError::unavailable("the payment journal did not answer in time")))
+}
+
+/// A look at an entry, before anything is done about it.
+pub(super) async fn find(merchant: &Inner, id: ChallengeId) -> Result<Option<JournalEntry>, Refusal> {
+    first_step(merchant, "find", merchant.store.find(id)).await
+}
+
+/// A step with which work on a payment begins: not taken while the journal is down.
+async fn first_step<T>(
+    merchant: &Inner,
+    name: &'static str,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Refusal> {
+    if let Err(pause) = merchant.breaker.admit() {
+        return Err(Refusal::new(RefusalKind::Unavailable).retry_after_or_default(Some(pause)));
+    }
+    let result = store_step(merchant, step).await;
+    let down = result.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Unavailable);
+    merchant.breaker.record(!down);
+    result.map_err(|error| unavailable(name, &error))
 }
 
 fn unavailable(step: &'static str, error: &StoreError) -> Refusal {

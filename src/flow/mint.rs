@@ -34,7 +34,7 @@ pub(crate) fn mint(offers: &Offers, terms: &Terms<'_>, headers: &mut HeaderMap) 
     let mut opaque_buffer = [0; MAX_OPAQUE];
     let mut expires_buffer = StackText::<MAX_TIMESTAMP>::new();
     let mut digest_buffer = [0; ContentDigest::TEXT_LEN];
-    let Requested { scope, digest, ids } = terms.requested;
+    let Requested { scope, digest, ids, .. } = terms.requested;
     let (expires, seed) = match ids {
         IdForm::Plain => (terms.expires, None),
         // Whole seconds are what the id has room for.

@@ -11,6 +11,7 @@ mod config;
 mod delivery;
 pub(crate) mod events;
 mod filing;
+mod former;
 mod gate;
 mod info;
 mod kept;
@@ -33,11 +34,12 @@ mod unfulfilled;
 
 pub(crate) use self::{
     after::check_timing,
-    answers::{Held, Keeper, NotServed, idempotency_key, key_half, reused},
-    bind::{Bound, Requested, bind, issued_for_another_request},
+    answers::{Held, Keeper, NotServed, idempotency_key},
+    bind::{Bound, Requested, bind},
     config::Settings,
     delivery::{Delivery, Step},
     filing::Sealed,
+    former::Unbound,
     gate::settle,
     kept::{Kept, Recording, TooLong},
     mint::{Terms, mint},

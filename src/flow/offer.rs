@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc};
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
-use super::{ConfigError, Inner};
+use super::{ConfigError, Inner, Refusal};
 use crate::{
     key::BoundSlots,
     method::{OfferRequest, PaymentMethod},
@@ -31,6 +31,8 @@ pub(crate) struct Offers {
     pub(crate) list: Vec<Offer>,
     /// `, description="..."` when the price brings its own.
     pub(crate) description: Option<String>,
+    /// Why there is no price, and so none of them.
+    pub(crate) refused: Option<Refusal>,
 }
 
 impl Offers {
@@ -43,7 +45,12 @@ impl Offers {
                 }
             }
         }
-        Self { list, description: prices.text().map(description_param) }
+        Self { list, description: prices.text().map(description_param), refused: None }
+    }
+
+    /// No way to pay. Who has paid before the price was refused is still heard.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { list: Vec::new(), description: None, refused: Some(refusal) }
     }
 
     /// Whether a method and intent are among the offers.

@@ -262,6 +262,14 @@ impl Refusal {
         self.status = StatusCode::PAYMENT_REQUIRED;
         self
     }
+
+    /// The same where there is nothing to ask for.
+    pub(crate) fn without_challenge(mut self) -> Self {
+        if self.has_challenge() {
+            self.status = self.kind.status();
+        }
+        self
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -390,7 +390,7 @@ impl<S, B: Body> Asking<S, B> {
         S::Response: Answer,
     {
         let offers = match quote {
-            Some(quote) => self.route.quoted(quote),
+            Some(quote) => self.route.quoted(quote, &head),
             None => {
                 tracing::error!(target: trace::TARGET, "the price took too long to look up");
                 Err(Refusal::new(RefusalKind::Unavailable))

@@ -20,7 +20,7 @@ use crate::{
     Merchant,
     flow::{
         self, Bound, Delivery, Detached, IdForm, InFlight, Inner, NotServed, OfferBook, Offers, Redemption, Refusal,
-        RefusalKind, Requested, SettleTiming, Terms, events,
+        RefusalKind, Requested, SettleTiming, Terms, Unbound, events,
     },
     pricing::{HeadQuote, Pricing, Quote},
     protocol::{
@@ -114,7 +114,7 @@ impl Route {
         let (offers, priced_by_body) = match self.book.fixed() {
             Some(offers) => (Some(Arc::clone(offers)), false),
             None => match self.pricing.quote_head(head) {
-                HeadQuote::Quote(quote) => match self.quoted(quote) {
+                HeadQuote::Quote(quote) => match self.quoted(quote, head) {
                     Ok(Some(offers)) => (Some(offers), false),
                     Ok(None) => return Opening::Free,
                     Err(refusal) => return Opening::Refused(refusal),
@@ -144,18 +144,23 @@ impl Route {
     }
 
     /// The offers for a quote; `None` is free.
-    pub(super) fn quoted(&self, quote: Quote) -> Result<Option<Arc<Offers>>, Refusal> {
-        match quote {
-            Quote::Free => Ok(None),
-            Quote::Refused(refused) => Err(Refusal::not_priced(&refused)),
+    pub(super) fn quoted(&self, quote: Quote, head: &Parts) -> Result<Option<Arc<Offers>>, Refusal> {
+        let refusal = match quote {
+            Quote::Free => return Ok(None),
+            Quote::Refused(refused) => Refusal::not_priced(&refused),
             Quote::Charge(prices) => {
                 let offers = self.book.quoted(&self.merchant, &prices);
-                if offers.list.is_empty() {
-                    tracing::error!(target: trace::TARGET, ?prices, "no payment method can take this price");
-                    return Err(Refusal::new(RefusalKind::NoOffer));
+                if !offers.list.is_empty() {
+                    return Ok(Some(offers));
                 }
-                Ok(Some(offers))
+                tracing::error!(target: trace::TARGET, ?prices, "no payment method can take this price");
+                Refusal::new(RefusalKind::NoOffer)
             }
+        };
+        // What was sold yesterday may have been paid for yesterday.
+        match self.presented(head) {
+            Ok(Some(_)) => Ok(Some(Arc::new(Offers::refused(refusal)))),
+            _ => Err(refusal),
         }
     }
 
@@ -167,32 +172,39 @@ impl Route {
         digest: Option<&ContentDigest>,
         content: impl FnOnce() -> Content,
     ) -> Admission {
+        let unless_refused = |refusal| offers.refused.clone().unwrap_or(refusal);
         // Before anybody pays for a request that would be refused.
         let key = match answers::key(&self.merchant, head) {
             Ok(key) => key,
-            Err(refusal) => return Admission::Answer(self.refuse(refusal, head)),
+            Err(refusal) => return Admission::Answer(self.refuse(unless_refused(refusal), head)),
         };
         let scope = flow::scope(head, self.label.as_deref(), self.bind_query);
+        let refused = |kind| Err(unless_refused(Refusal::new(kind)));
         let bound = match self.presented(head) {
-            Ok(None) => Err(Refusal::new(RefusalKind::PaymentRequired)),
+            Ok(None) => refused(RefusalKind::PaymentRequired),
             Ok(Some(presented)) => {
-                let requested = Requested { scope: &scope, digest, ids: self.ids };
-                let bound = flow::bind(&self.merchant, offers, &requested, &presented, head.extensions.get());
-                match (bound, key) {
-                    (Err(refusal), Some(key)) if refusal.kind() == RefusalKind::InvalidChallenge => {
-                        match self.ask_for_reuse(&refusal, key, &requested, &presented) {
-                            Some(gate) => return Admission::Gate(gate),
-                            None => Err(refusal),
+                let requested = self.requested(&scope, digest);
+                match flow::bind(&self.merchant, offers, &requested, &presented, head.extensions.get()) {
+                    Ok(mut bound) => {
+                        answers::ask(&mut bound, key, head, &scope, content);
+                        Ok(bound)
+                    }
+                    Err(refusal) => {
+                        let unbound = match refusal.kind() {
+                            RefusalKind::InvalidChallenge | RefusalKind::MethodUnsupported => {
+                                Unbound::new(&self.merchant, &requested, &presented, key)
+                            }
+                            _ => None,
+                        };
+                        match self.ask_about(unbound, unless_refused(refusal)) {
+                            Ok(gate) => return Admission::Gate(gate),
+                            Err(refusal) => Err(refusal),
                         }
                     }
-                    (bound, key) => bound.map(|mut bound| {
-                        answers::ask(&mut bound, key, head, &scope, content);
-                        bound
-                    }),
                 }
             }
-            Err(AuthorizationError::Multiple) => Err(Refusal::new(RefusalKind::MultipleCredentials)),
-            Err(_) => Err(Refusal::new(RefusalKind::MalformedCredential)),
+            Err(AuthorizationError::Multiple) => refused(RefusalKind::MultipleCredentials),
+            Err(_) => refused(RefusalKind::MalformedCredential),
         };
         match bound {
             Ok(bound) => match self.merchant.tasks.enter() {
@@ -220,21 +232,23 @@ impl Route {
         Detached::new(settled.instrument(span))
     }
 
-    /// A credential of ours that is bound to another request: whether that one came with this key.
-    fn ask_for_reuse(
-        &self,
-        refusal: &Refusal,
-        key: &[u8],
-        requested: &Requested<'_>,
-        presented: &PaymentCredential<'_>,
-    ) -> Option<Gate> {
-        let id = flow::issued_for_another_request(&self.merchant, requested, presented)?;
-        let in_flight = self.merchant.tasks.enter()?;
-        let (merchant, key, refusal) = (Arc::clone(&self.merchant), flow::key_half(key), refusal.clone());
-        Some(Detached::new(async move {
+    /// A credential that is not bound to this request: whether more is known of it than that.
+    fn ask_about(&self, unbound: Option<Unbound>, refusal: Refusal) -> Result<Gate, Refusal> {
+        let Some(unbound) = unbound else { return Err(refusal) };
+        let Some(in_flight) = self.merchant.tasks.enter() else {
+            // Not to look is not to know that no money has moved.
+            return Err(if unbound.may_be_paid() { Refusal::new(RefusalKind::Unavailable) } else { refusal });
+        };
+        let merchant = Arc::clone(&self.merchant);
+        Ok(Detached::new(async move {
             let _in_flight = in_flight;
-            Err(flow::reused(merchant, id, key, refusal).await.into())
+            Err(unbound.refuse(merchant, refusal).await.into())
         }))
+    }
+
+    fn requested<'r>(&self, scope: &'r str, digest: Option<&'r ContentDigest>) -> Requested<'r> {
+        let by_resource = self.book.fixed().is_some() || self.bind_body && self.pricing.is_by_resource();
+        Requested { scope, digest, ids: self.ids, by_resource }
     }
 
     /// Answers a refusal that carries no challenge.
@@ -253,12 +267,12 @@ impl Route {
         scope: &str,
         digest: Option<&ContentDigest>,
     ) -> Response<Bytes> {
-        if !refusal.has_challenge() {
-            return self.refuse(refusal, head);
+        if !refusal.has_challenge() || offers.refused.is_some() {
+            return self.refuse(refusal.without_challenge(), head);
         }
         let accept = AcceptPayment::parse(head.headers.get_all(ACCEPT_PAYMENT));
         let terms = Terms {
-            requested: Requested { scope, digest, ids: self.ids },
+            requested: self.requested(scope, digest),
             expires: self.merchant.now().truncated().saturating_add(self.merchant.settings.challenge_ttl),
             description: offers.description.as_deref().unwrap_or(&self.description),
             accept: accept.as_ref(),

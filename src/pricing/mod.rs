@@ -6,6 +6,7 @@
 //! merchant's own side, when the credential comes.
 
 mod closures;
+mod media_type;
 mod models;
 mod named_model;
 mod quote;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
 
+pub(crate) use self::media_type::MediaType;
 pub use self::{
     closures::{WithAsync, WithBody, with_async, with_body},
     models::{InvalidModelOptions, ModelOption, ModelOptions, ModelStatus},
@@ -42,6 +44,21 @@ pub trait Pricing: Send + Sync + 'static {
     /// The prices that it may ask for, as far as they are known before a request comes: for discovery.
     fn known(&self) -> Vec<Prices> {
         self.fixed().into_iter().cloned().collect()
+    }
+
+    /// Whether the HTTP method, the path and the body of a request decide alone, as with [`ModelOptions`]: no query, no
+    /// other header, nothing of who asks. A request that was paid for at another price was then priced before the
+    /// price changed, and what was paid and not delivered is delivered. Where this is `false`, which is what a
+    /// pricing says that does not implement it, such a payment is only delivered where it covers the present price:
+    /// it might be for a cheaper request to the same path.
+    fn is_by_resource(&self) -> bool {
+        self.fixed().is_some()
+    }
+
+    /// Whether it reads the body as JSON. Where that body is forwarded, nobody else may read it as something else: a
+    /// [proxy](crate::proxy) refuses another `Content-Type`, and adds the missing one.
+    fn reads_json(&self) -> bool {
+        false
     }
 
     /// Decides from the head of the request, or says what else it takes.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_ENCODING, request::Parts};
 
-use super::{HeadQuote, Prices, Pricing, Quote, Refused, named_model::NamedModel};
+use super::{HeadQuote, MediaType, Prices, Pricing, Quote, Refused, named_model::NamedModel};
 use crate::protocol::Price;
 
 /// A model that is sold: what clients call it, what the provider calls it, what a call costs.
@@ -18,8 +18,10 @@ use crate::protocol::Price;
 pub struct ModelOption {
     /// The id of the option: `fast`.
     pub id: String,
-    /// The name of the model, with its provider in front: `bedrock/us.amazon.nova-micro-v1:0`.
+    /// The name of the model, with its provider in front: `bedrock/us.amazon.nova-micro-v1:0`. Everybody reads it.
     pub model: String,
+    /// What the provider is asked for, where that is nobody's business: an ARN holds the number of an account.
+    pub upstream_model: Option<String>,
     /// Other names by which clients may ask for it.
     pub aliases: Vec<String>,
     /// What one call costs.
@@ -58,7 +60,21 @@ impl fmt::Display for ModelStatus {
 impl ModelOption {
     /// An option with these names and this price, which is sold.
     pub fn new(id: impl Into<String>, model: impl Into<String>, price: Price) -> Self {
-        Self { id: id.into(), model: model.into(), aliases: Vec::new(), price, status: ModelStatus::Live }
+        Self {
+            id: id.into(),
+            model: model.into(),
+            upstream_model: None,
+            aliases: Vec::new(),
+            price,
+            status: ModelStatus::Live,
+        }
+    }
+
+    /// Asks the provider for another model than the one that clients read. They cannot ask for it by this name.
+    #[must_use]
+    pub fn upstream_model(mut self, name: impl Into<String>) -> Self {
+        self.upstream_model = Some(name.into());
+        self
     }
 
     /// Adds another name.
@@ -85,6 +101,11 @@ impl ModelOption {
         self.model.split_once('/').map_or(&*self.model, |(_, bare)| bare)
     }
 
+    /// What the provider is asked for.
+    pub fn asked_model(&self) -> &str {
+        self.upstream_model.as_deref().unwrap_or_else(|| self.bare_model())
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         [&self.id, &self.model].into_iter().chain(&self.aliases).map(String::as_str)
     }
@@ -96,7 +117,7 @@ impl ModelOption {
 /// provider, or one of its aliases, letter by letter. Whatever else is named is refused before any challenge, and so
 /// is a body that two readers could read differently: the service behind reads the same bytes with another parser.
 /// It can ask [`choose`](Self::choose) again for the option that was paid for, and should read the body as JSON
-/// whatever its `Content-Type` says.
+/// whatever its `Content-Type` says; where it does not, [`json_only`](Self::json_only) keeps other types from it.
 ///
 /// ```
 /// use tower_mpp::{Price, pricing::{ModelOption, ModelOptions}};
@@ -114,6 +135,7 @@ pub struct ModelOptions {
     /// Places in `options`.
     by_name: HashMap<String, usize>,
     default: Option<usize>,
+    json_only: bool,
 }
 
 /// Options that cannot be sold side by side.
@@ -201,7 +223,7 @@ impl ModelOptions {
         if options.is_empty() {
             return Err(InvalidModelOptions::Empty);
         }
-        Ok(Self { options, by_name, default: None })
+        Ok(Self { options, by_name, default: None, json_only: false })
     }
 
     /// What is meant when a body has no member `model`. Without it such a body is refused.
@@ -221,6 +243,15 @@ impl ModelOptions {
         }
         self.default = Some(at);
         Ok(self)
+    }
+
+    /// Whether a body that is declared as something else than JSON is refused (415): off by default, because `curl -d`
+    /// declares a form. Switch it on where the service behind goes by the `Content-Type`: in a form it could read
+    /// another model than the one that was priced. A [proxy](crate::proxy) does this without being told.
+    #[must_use]
+    pub fn json_only(mut self, on: bool) -> Self {
+        self.json_only = on;
+        self
     }
 
     /// All options, as they were given.
@@ -266,6 +297,9 @@ impl ModelOptions {
                 "The body must be JSON without a content-encoding.",
             ));
         }
+        if self.json_only && MediaType::of(&head.headers) == MediaType::Other {
+            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, MediaType::WANTED));
+        }
         let unreadable = || {
             Refused::bad_request(match self.default {
                 None => "The body must be a JSON object with exactly one member \"model\", a text.",
@@ -295,6 +329,14 @@ impl ModelOptions {
 impl Pricing for ModelOptions {
     fn known(&self) -> Vec<Prices> {
         self.prices().into_iter().cloned().map(Prices::all).collect()
+    }
+
+    fn is_by_resource(&self) -> bool {
+        true
+    }
+
+    fn reads_json(&self) -> bool {
+        true
     }
 
     fn quote_head(&self, _: &Parts) -> HeadQuote {

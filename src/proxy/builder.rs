@@ -209,10 +209,12 @@ fn endpoint(
         upstream = upstream.body_limit(limit);
     }
     let Some(pricing) = route.pricing else {
-        return Ok((Endpoint { key, serve: Serve::Free(upstream), declared_limit }, Payment::Free));
+        let serve = Serve::Free(upstream);
+        return Ok((Endpoint { key, serve, declared_limit, priced_as_json: false }, Payment::Free));
     };
     let description = pricing.fixed().and_then(|prices| prices.text()).or(route.description.as_deref());
     let description = description.map(str::to_owned);
+    let priced_as_json = pricing.reads_json();
     let charge = || {
         let mut layer = merchant.charge(pricing)?.bind_query(true).bind_body(route.bind_body);
         if let Some(limit) = route.body_limit {
@@ -228,7 +230,7 @@ fn endpoint(
     };
     let layer = charge().map_err(|source| InvalidProxy::Charge { service: service.id.clone(), key: text, source })?;
     let serve = Serve::Paid { service: Box::new(layer.layer(upstream)), terms: Box::new(layer.layer(NotHere)) };
-    Ok((Endpoint { key, serve, declared_limit }, payment(merchant, &layer, description.as_deref())))
+    Ok((Endpoint { key, serve, declared_limit, priced_as_json }, payment(merchant, &layer, description.as_deref())))
 }
 
 /// What discovery says about a route, but for its price.

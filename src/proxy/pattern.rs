@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::upstream::is_plain_path;
+use crate::upstream::{is_plain_path, path_readings, usual_path};
 
 /// `POST /v1/generate`, or `/v1/generate` for any method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) struct Key {
     /// As it was written: `/v1/items/:id`.
     pub(super) pattern: String,
     segments: Vec<Segment>,
+    /// The same in its [usual spelling](usual_path).
+    usual: Vec<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,8 @@ impl Key {
         if names.iter().enumerate().any(|(index, name)| names.iter().take(index).any(|other| other == name)) {
             return Err("a parameter has one name, and no other parameter has it");
         }
-        Ok(Self { method, pattern: pattern.to_owned(), segments })
+        let usual = segments.iter().filter_map(Segment::usual).collect();
+        Ok(Self { method, pattern: pattern.to_owned(), segments, usual })
     }
 
     /// What the parameters are, when the path of a request fits.
@@ -68,6 +71,38 @@ impl Key {
         given.next().is_none().then_some(params)
     }
 
+    /// Whether a server may take a path for one of this key, by one of the [readings](path_readings) of the path.
+    pub(super) fn may_be(&self, reading: &str, any_case: bool) -> bool {
+        let mut given = reading.split('/').filter(|segment| !segment.is_empty());
+        for segment in &self.usual {
+            match (segment, given.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::Param(_), Some(_)) => {}
+                (Segment::Literal(literal), Some(text)) if literal == text => {}
+                (Segment::Literal(literal), Some(text)) if any_case && literal.eq_ignore_ascii_case(text) => {}
+                _ => return false,
+            }
+        }
+        given.next().is_none()
+    }
+
+    /// Whether this key is `other` in another spelling: then the two were written side by side on purpose.
+    pub(super) fn is_spelling_of(&self, other: &Self) -> bool {
+        // What `*` stands for may be spelled in any way, and nobody has said how.
+        let is_other = |reading: &String| {
+            let mut ours = reading.split('/').filter(|segment| !segment.is_empty());
+            other.usual.iter().all(|theirs| match (theirs, ours.next()) {
+                (Segment::Literal(theirs), Some(ours)) => theirs.eq_ignore_ascii_case(ours),
+                (Segment::Param(_), Some(ours)) => ours.starts_with(':'),
+                // `/v1` beside `/v1/*`.
+                (Segment::Rest, ours) => ours.is_none(),
+                (_, None) => false,
+            }) && ours.next().is_none()
+        };
+        !self.segments.contains(&Segment::Rest)
+            && path_readings(&self.pattern).is_some_and(|readings| readings.iter().any(is_other))
+    }
+
     pub(super) fn takes(&self, method: &Method) -> bool {
         match &self.method {
             Some(own) => own == method,
@@ -78,7 +113,9 @@ impl Key {
 
     /// Whether every request that fits `other` fits this key too, so that behind it `other` is never reached.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        if self.method.is_some() && self.method != other.method {
+        // A request with HEAD is one for the route of its GET.
+        let is_head_of = self.method == Some(Method::GET) && other.method == Some(Method::HEAD);
+        if self.method.is_some() && self.method != other.method && !is_head_of {
             return false;
         }
         let mut theirs = other.segments.iter();
@@ -113,6 +150,13 @@ impl Segment {
             return Err("of URL patterns only `:name` for a whole segment and `*` for the last one are known");
         }
         Ok(Self::Literal(text.to_owned()))
+    }
+
+    /// As it stands in the [usual spelling](usual_path) of a path; nothing when it is empty.
+    fn usual(&self) -> Option<Self> {
+        let Self::Literal(text) = self else { return Some(self.clone()) };
+        let usual = usual_path(text)?;
+        usual.strip_prefix('/').filter(|usual| !usual.is_empty()).map(|usual| Self::Literal(usual.to_owned()))
     }
 
     fn name(&self) -> Option<&str> {
@@ -218,11 +262,13 @@ mod tests {
             ("/*", "GET /"),
             ("GET /v1/*", "GET /v1/a/:id"),
             ("GET /v1/*", "GET /v1/*"),
+            ("GET /v1/*", "HEAD /v1/a"),
         ] {
             assert!(key(earlier).covers(&key(later)), "{earlier} and {later}");
         }
         for (earlier, later) in [
             ("GET /a", "POST /a"),
+            ("HEAD /a", "GET /a"),
             ("GET /a", "/a"),
             ("GET /a", "GET /:x"),
             ("GET /:x", "GET /*"),

@@ -141,6 +141,14 @@ impl Pricing for Shared {
         self.0.known()
     }
 
+    fn is_by_resource(&self) -> bool {
+        self.0.is_by_resource()
+    }
+
+    fn reads_json(&self) -> bool {
+        self.0.reads_json()
+    }
+
     fn quote_head(&self, head: &Parts) -> HeadQuote {
         self.0.quote_head(head)
     }

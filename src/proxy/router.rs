@@ -30,8 +30,9 @@ use crate::{
     discovery::{Catalog, Discovery},
     flow::Merchant,
     layer::Payment,
+    pricing::MediaType,
     protocol::{Problem, ProblemType},
-    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path},
+    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path, path_readings},
 };
 
 pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -66,6 +67,8 @@ pub(super) struct Endpoint {
     pub(super) serve: Serve,
     /// The largest length of a body that streams through, where it is declared.
     pub(super) declared_limit: Option<u64>,
+    /// The price is read from a JSON body, and the upstream must not read that as something else.
+    pub(super) priced_as_json: bool,
 }
 
 /// How a route is served.
@@ -140,10 +143,13 @@ impl Mount {
     fn judge(&self, head: &Parts, path: &str) -> Verdict<'_> {
         let method = &head.method;
         if let Some((endpoint, params)) = self.first(method, path) {
+            if self.is_priced_otherwise(method, path, endpoint) {
+                return Verdict::NotFound;
+            }
             return match &endpoint.serve {
                 // The layer never charges for it, and the upstream must not answer it for nothing.
                 Serve::Paid { .. } if *method == Method::OPTIONS => Verdict::Options,
-                Serve::Paid { terms, .. } if *method == Method::HEAD && endpoint.key.method.is_none() => {
+                Serve::Paid { terms, .. } if *method == Method::HEAD && endpoint.key.method != Some(Method::HEAD) => {
                     Verdict::Tell(terms, Method::GET)
                 }
                 _ => Verdict::Serve(endpoint, params),
@@ -151,15 +157,6 @@ impl Mount {
         }
         if *method == Method::OPTIONS && self.endpoints.iter().any(|endpoint| endpoint.key.fits(path).is_some()) {
             return Verdict::Options;
-        }
-        if *method == Method::HEAD {
-            return match self.first(&Method::GET, path) {
-                Some((endpoint, params)) => match &endpoint.serve {
-                    Serve::Free(_) => Verdict::Serve(endpoint, params),
-                    Serve::Paid { terms, .. } => Verdict::Tell(terms, Method::GET),
-                },
-                None => Verdict::NotFound,
-            };
         }
         if *method == Method::POST && head.headers.contains_key(AUTHORIZATION) {
             return self.managed(path).map_or(Verdict::NotFound, |(terms, method)| Verdict::Tell(terms, method));
@@ -169,8 +166,30 @@ impl Mount {
 
     /// The first route that matches.
     fn first(&self, method: &Method, path: &str) -> Option<(&Endpoint, Params)> {
-        let mut taking = self.endpoints.iter().filter(|endpoint| endpoint.key.takes(method));
-        taking.find_map(|endpoint| endpoint.key.fits(path).map(|params| (endpoint, params)))
+        let mut about = self.endpoints.iter().filter(|endpoint| endpoint.is_about(method));
+        let first = about.find_map(|endpoint| endpoint.fitting(path))?;
+        if *method == Method::OPTIONS && first.0.is_paid() {
+            // What is said for OPTIONS by name is not answered here.
+            let mut named = self.endpoints.iter().filter(|endpoint| endpoint.key.method == Some(Method::OPTIONS));
+            return named.find_map(|endpoint| endpoint.fitting(path)).or(Some(first));
+        }
+        Some(first)
+    }
+
+    /// Whether some server may take a path for one of another route than this one, which costs something. The spelling
+    /// of a path must not decide about its price.
+    fn is_priced_otherwise(&self, method: &Method, path: &str, found: &Endpoint) -> bool {
+        let about: Vec<_> = self.endpoints.iter().filter(|endpoint| endpoint.is_about(method)).collect();
+        let is_found = |endpoint: &Endpoint| std::ptr::eq(endpoint, found);
+        if !about.iter().any(|endpoint| endpoint.is_paid() && !is_found(endpoint)) {
+            return false;
+        }
+        let Some(readings) = path_readings(path) else { return true };
+        let readings = readings.iter().flat_map(|reading| [(reading, false), (reading, true)]);
+        let mut read = readings.filter_map(|(reading, any_case)| {
+            about.iter().find(|endpoint| endpoint.key.may_be(reading, any_case)).copied()
+        });
+        read.any(|other| other.is_paid() && !is_found(other) && !found.key.is_spelling_of(&other.key))
     }
 
     /// The only paid route of a path, and its method; `None` when there are several.
@@ -219,7 +238,38 @@ impl Mount {
 }
 
 impl Endpoint {
-    fn serve(&self, head: Parts, body: Body) -> Boxed {
+    fn fitting(&self, path: &str) -> Option<(&Self, Params)> {
+        self.key.fits(path).map(|params| (self, params))
+    }
+
+    fn is_paid(&self) -> bool {
+        matches!(self.serve, Serve::Paid { .. })
+    }
+
+    /// Whether this route has a say about requests with a method: a paid one about OPTIONS too, which must not reach
+    /// the upstream past it.
+    fn is_about(&self, method: &Method) -> bool {
+        let key = &self.key;
+        match *method {
+            Method::HEAD => key.takes(method) || key.takes(&Method::GET),
+            Method::OPTIONS => key.takes(method) || self.is_paid(),
+            _ => key.takes(method),
+        }
+    }
+
+    fn serve(&self, mut head: Parts, body: Body) -> Boxed {
+        if self.priced_as_json {
+            match MediaType::of(&head.headers) {
+                MediaType::Json => {}
+                MediaType::Absent => {
+                    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                }
+                MediaType::Other => {
+                    const STATUS: StatusCode = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                    return answer(problem(ProblemType::BadRequest, STATUS, MediaType::WANTED));
+                }
+            }
+        }
         let declared =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
         if self.declared_limit.is_some_and(|limit| body.size_hint().lower().max(declared) > limit) {

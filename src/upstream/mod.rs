@@ -16,6 +16,7 @@ mod path;
 mod report;
 pub(crate) mod scrub;
 mod service;
+mod spelling;
 mod usage;
 
 use ::http::{Request, Response};
@@ -30,6 +31,7 @@ pub use self::{
     path::is_plain_path,
     report::{Report, Stage},
     service::UpstreamService,
+    spelling::{path_readings, usual_path},
     usage::Usage,
 };
 

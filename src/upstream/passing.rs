@@ -13,7 +13,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::LengthLimitError;
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Body, BoxError, Report,
@@ -68,18 +70,82 @@ struct Overdue;
 
 /// The body of an answer, on its way to the client: it ends at the deadline, and tells the report how far it came.
 pub(super) struct Answering {
-    inner: Body,
+    inner: Inner,
     report: Report,
-    deadline: Option<Pin<Box<Sleep>>>,
     broken: bool,
+}
+
+enum Inner {
+    Unlimited(Body),
+    /// A client that does not read does not ask either, and must not hold the upstream for longer: at the deadline a
+    /// task of its own lets the body go.
+    Limited {
+        body: Arc<Mutex<Body>>,
+        deadline: Pin<Box<Sleep>>,
+        _ends: AbortOnDropHandle<()>,
+    },
+}
+
+impl Inner {
+    fn new(body: Body, deadline: Option<Instant>) -> Self {
+        let Some(at) = deadline else { return Self::Unlimited(body) };
+        let body = Arc::new(Mutex::new(body));
+        let held = Arc::clone(&body);
+        let ends = tokio::spawn(async move {
+            sleep_until(at).await;
+            *held.lock() = Body::new(Late);
+        });
+        Self::Limited { body, deadline: Box::pin(sleep_until(at)), _ends: AbortOnDropHandle::new(ends) }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Unlimited(body) => Pin::new(body).poll_frame(cx),
+            Self::Limited { body, deadline, .. } => {
+                // Before the body is asked: one that always has more would never let it be seen.
+                if deadline.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(Overdue.into())));
+                }
+                Pin::new(&mut *body.lock()).poll_frame(cx)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Unlimited(body) => body.is_end_stream(),
+            Self::Limited { body, .. } => body.lock().is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Unlimited(body) => body.size_hint(),
+            Self::Limited { body, .. } => body.lock().size_hint(),
+        }
+    }
+}
+
+/// In the place of a body that is late.
+struct Late;
+
+impl http_body::Body for Late {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(Some(Err(Overdue.into())))
+    }
 }
 
 impl Answering {
     pub(super) fn new(inner: Body, report: Report, deadline: Option<Instant>) -> Self {
-        if inner.is_end_stream() {
+        // Nothing more will be asked of it.
+        let is_whole = inner.is_end_stream();
+        if is_whole {
             report.finished();
         }
-        Self { inner, report, deadline: deadline.map(|at| Box::pin(sleep_until(at))), broken: false }
+        Self { inner: Inner::new(inner, deadline.filter(|_| !is_whole)), report, broken: false }
     }
 }
 
@@ -92,9 +158,7 @@ impl http_body::Body for Answering {
         if this.broken {
             return Poll::Ready(None);
         }
-        // Before the body is asked: one that always has more would never let it be seen.
-        let overdue = this.deadline.as_mut().is_some_and(|at| at.as_mut().poll(cx).is_ready());
-        let frame = if overdue { Some(Err(Overdue.into())) } else { ready!(Pin::new(&mut this.inner).poll_frame(cx)) };
+        let frame = ready!(this.inner.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if frame.data_ref().is_some_and(|data| !data.is_empty()) {
@@ -107,7 +171,7 @@ impl http_body::Body for Answering {
             Some(Err(_)) => {
                 this.broken = true;
                 // What is left of the call ends now, and not when the client is done with us.
-                this.inner = Body::empty();
+                this.inner = Inner::Unlimited(Body::empty());
             }
             None => this.report.finished(),
         }

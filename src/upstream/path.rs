@@ -36,7 +36,7 @@ fn has_plain_segments(path: &[u8]) -> bool {
 }
 
 /// Undoes percent-encoding, once; `None` when it is broken.
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let hex = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = text.iter().copied();
     let mut decoded = Vec::with_capacity(text.len());

@@ -99,6 +99,7 @@ impl UpstreamService {
         match self.ask(request, &call).await {
             Ok(answer) => passed_back(answer, &call),
             Err(error) => {
+                let error = told_of_the_last_attempt(error, &call.report);
                 if let UpstreamError::RefusesUs(status) = &error {
                     call.report.update(|receipt| receipt.provider_status = Some(status.as_u16()));
                 }
@@ -194,6 +195,16 @@ fn refused(error: &UpstreamError, report: &Report) -> Response<Body> {
     }
     response.extensions_mut().insert(how_far(error, report));
     response
+}
+
+/// No connection for another attempt is no time-out of a provider that was asked: what it has done nobody knows.
+fn told_of_the_last_attempt(error: UpstreamError, report: &Report) -> UpstreamError {
+    match error {
+        UpstreamError::ConnectTimeout if report.stage() != Stage::NotStarted => {
+            UpstreamError::Unreachable("no connection in time for another attempt".into())
+        }
+        error => error,
+    }
 }
 
 /// Whichever says more: an upstream that has forgotten to report, or an error that knows nothing of earlier attempts.

@@ -7,10 +7,11 @@ use aws_sdk_bedrockruntime::{
     config::{BehaviorVersion, Config, Region},
 };
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 use tower_mpp::{
     refund::ProviderCall,
     upstream::{
-        Stage,
+        Report, Stage, UpstreamService,
         bedrock::{Bedrock, BedrockModel},
     },
 };
@@ -18,7 +19,7 @@ use tower_mpp::{
 use crate::{
     Answered, CLAUDE, NOVA, ask,
     aws::{Aws, Reply, Step, chunk, event, events, exception, json, thrown},
-    bedrock, builder, hello, names, post, send, sse,
+    bedrock, builder, hello, names, post, read, send, sse,
     streams::{counted, ended, started, stopped, text},
     whole::conversed,
 };
@@ -237,6 +238,18 @@ async fn a_stream_that_never_ends_ends_with_its_time() {
     let answered = ask(&Aws::says([events(drip)]), hello(NOVA, json!({"stream": true}))).await;
     assert_broken_off(&answered, "timeout_error");
     assert_eq!(begun.elapsed().as_secs(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_the_service_in_front_allows_no_more_time_says_so_before_it_ends() {
+    let drip = (0..100).flat_map(|_| [text(0, "."), Step::Wait(Duration::from_secs(9))]);
+    let aws = Aws::says([events(drip)]);
+    let service = UpstreamService::new(bedrock(&aws)).timeout(Duration::from_secs(30));
+    let report = Report::default();
+    let mut request = post(&hello(NOVA, json!({"stream": true})));
+    request.extensions_mut().insert(report.clone());
+    let answered = read(service.oneshot(request).await.unwrap(), report).await;
+    assert_broken_off(&answered, "timeout_error");
 }
 
 #[tokio::test]

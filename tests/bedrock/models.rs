@@ -39,8 +39,10 @@ async fn other_models_are_refused_before_anything_is_sent() {
     // Where every model may be asked for, still no ARN may: it is somebody's own.
     let open = |aws: &Aws| Bedrock::builder(aws.client()).any_model(true).build().unwrap();
     for name in ["arn:aws:bedrock:x:123456789012:y/z", "bedrock/arn:aws:bedrock:x:1:y/z", "../x", "a b", "a/b"] {
-        let answered = send(&open(&Aws::default()), post(&hello(name, json!({})))).await;
-        assert_eq!(answered.status, 400, "{name}");
+        let bedrock = open(&Aws::default());
+        let answered = send(&bedrock, post(&hello(name, json!({})))).await;
+        assert_eq!((answered.status, bedrock.name_of(name)), (400, None), "{name}");
+        assert!(!answered.error().1.contains("123456789012"), "somebody else may have written it");
     }
     let aws = Aws::says([json(&text())]);
     assert_eq!(send(&open(&aws), post(&hello("meta.llama3-8b-instruct-v1:0", json!({})))).await.status, 200);
@@ -53,6 +55,9 @@ async fn an_account_in_an_arn_is_not_seen() {
     let bedrock = Bedrock::builder(aws.client()).model(BedrockModel::new(arn).alias("fast")).build().unwrap();
     let answered = send(&bedrock, post(&hello("fast", json!({})))).await;
     assert_eq!(answered.json()["model"], "a1b2c3");
+    for name in [arn, "fast", "bedrock/a1b2c3"] {
+        assert_eq!(bedrock.name_of(name).as_deref(), Some("a1b2c3"));
+    }
     assert_eq!(answered.report.body().model_id.as_deref(), Some("a1b2c3"));
     assert!(aws.request().path.contains("123456789012"), "it is called by its ARN: {}", aws.request().path);
 }

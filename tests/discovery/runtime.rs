@@ -10,7 +10,7 @@ use tower_mpp::{
         Catalog, Discovery, Payment, Route, Service,
         well_known::{Config, Facts, WellKnown, model_options},
     },
-    pricing::Prices,
+    pricing::{ModelOption, ModelOptions, Prices},
     protocol::{Amount, Currency, MethodId},
     store::MemoryNonceStore,
 };
@@ -136,4 +136,18 @@ async fn each_model_costs_what_its_challenge_asks() {
     let Payment::Offers(offers) = Payment::by_model(&merchant, &models, Some("One model call")) else { panic!() };
     assert_eq!(offers[0].find("amount"), Some(&Value::Null));
     assert_eq!(offers[0].find("description"), Some(&json!("One model call (0.50 USD to 1.50 USD, by the model)")));
+}
+
+#[test]
+fn models_in_two_currencies_have_no_currency_in_their_offer() {
+    let euro = Price::fiat("eur", "0.50").unwrap();
+    let models = [ModelOption::new("a", "x/a", Price::usd("0.50").unwrap()), ModelOption::new("b", "x/b", euro)];
+    let models = ModelOptions::new(models).unwrap();
+    let Payment::Offers(offers) = Payment::by_model(&merchant(), &models, Some("a 0.50 USD; b 0.50 EUR")) else {
+        panic!("free")
+    };
+    assert_eq!(offers.len(), 3);
+    for offer in offers {
+        assert_eq!((offer.find("amount"), offer.find("currency")), (Some(&Value::Null), None), "{offer:?}");
+    }
 }

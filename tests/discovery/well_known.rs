@@ -12,6 +12,7 @@ use tower_mpp::{
         well_known::{Built, Config, Facts, Form, ModelCard, Stage, WellKnown, model_options},
     },
     method::{Sandbox, stripe::Stripe},
+    pricing::{ModelOption, ModelOptions},
     protocol::Timestamp,
     receipt::{Ed25519Signer, Receipts},
     refund::RefundPolicy,
@@ -203,6 +204,41 @@ fn test_mode_never_looks_like_production() {
     assert!(document["mpp"]["reason"].as_str().unwrap().contains("test mode"));
     // A rail that takes a cent has no minimum.
     assert_eq!(document["mpp_provider_billing"].get("stripe_minimum_charge_usd"), None);
+}
+
+#[test]
+fn without_a_default_none_is_named_and_the_headline_is_the_first_that_is_sold() {
+    let Prxy { mut models, well_known } = prxy();
+    let named = document(&well_known, &models, &facts(&whole(), &models));
+    models[0].default = false;
+    let unnamed = document(&well_known, &models, &facts(&whole(), &models));
+    let policy = &unnamed["mpp_model_policy"];
+    assert_eq!((&policy["default_option_id"], &policy["default_model"]), (&Value::Null, &Value::Null));
+    assert!(named.to_string().contains("\"default\":true") && !unnamed.to_string().contains("\"default\":true"));
+    for member in ["offers", "payment_methods", "mpp_provider_billing"] {
+        assert_eq!(unnamed[member], named[member], "{member}");
+    }
+}
+
+#[test]
+fn an_account_in_an_arn_is_never_published() {
+    const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc";
+    let Prxy { mut models, well_known } = prxy();
+    models[1].model = format!("bedrock/{ARN}");
+    assert!(model_options(&models).unwrap_err().to_string().contains("models.balanced.model"));
+    // Also where the price list was made by hand.
+    let option = ModelOption::new("fast", format!("bedrock/{ARN}"), Price::usd("0.50").unwrap());
+    let by_hand = Facts::of(&whole()).models(ModelOptions::new([option]).unwrap());
+    let by_hand = by_hand.sold_by_model(Method::POST, "/v1/agent/messages");
+    assert!(problem(&Config::default(), &[], &by_hand).contains("models.fast.model"));
+
+    models[1].name = Some("house-sonnet".into());
+    let options = model_options(&models).unwrap();
+    let option = options.find("bedrock/house-sonnet").unwrap();
+    assert_eq!((option.bare_model(), option.asked_model()), ("house-sonnet", ARN));
+    assert!(options.find(ARN).is_none(), "nobody can find it out");
+    let document = document(&well_known, &models, &facts(&whole(), &models)).to_string();
+    assert!(document.contains("bedrock/house-sonnet") && !document.contains("123456789012"), "{document}");
 }
 
 #[test]

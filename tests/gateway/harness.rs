@@ -59,6 +59,7 @@ pub fn opened() -> Opened {
         admin: None,
         receipts: None,
         provider: None,
+        address: "127.0.0.1:1".to_owned(),
     }
 }
 

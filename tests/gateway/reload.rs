@@ -74,7 +74,7 @@ async fn a_new_price_is_asked_for_at_once_and_an_answer_in_flight_ends_undisturb
     gateway.signal("HUP").await;
     gateway.said("reloaded file=gateway.toml changed=\"routes[0].price\"").await;
 
-    // On the connection that was there before, too. What was asked for at the old price buys nothing more.
+    // On the connection that was there before, too. What was asked for at the old price, and not paid, buys nothing more.
     assert_eq!(price_of(&client.get("/a").await), "75");
     let late = client.get_paid("/a", &pay_for(&asked_before)).await;
     late.assert_challenged("invalid-challenge");
@@ -106,6 +106,25 @@ async fn what_was_paid_before_and_not_delivered_is_delivered_after() {
     let delivered = client.get_paid("/a", &credential).await;
     assert_eq!((delivered.status, delivered.text()), (StatusCode::OK, "answer"));
     assert_eq!(client.get_paid("/a", &credential).await.status, 403);
+}
+
+#[tokio::test]
+async fn what_was_paid_at_the_old_price_is_delivered_at_the_new_one() {
+    let (reachable, _) = slow_upstream().await;
+    let unreachable = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::configured(tempfile::tempdir().unwrap(), &toml(unreachable, "0.50"), &[]).await;
+    let client = gateway.client();
+    let (paid, unpaid) = (pay_for(&client.get("/a").await), pay_for(&client.get("/a").await));
+    assert_eq!(client.get_paid("/a", &paid).await.status, 502);
+    fs::write(gateway.folder.path().join("gateway.toml"), toml(reachable, "0.75")).unwrap();
+    gateway.signal("HUP").await;
+    gateway.said("routes[0].price").await;
+    assert_eq!(price_of(&client.get_paid("/a", &unpaid).await), "75");
+    let delivered = client.get_paid("/a", &paid).await;
+    assert_eq!((delivered.status, delivered.text()), (StatusCode::OK, "answer"));
+    let again = client.get_paid("/a", &paid).await;
+    assert_eq!(again.status, 403);
+    again.assert_no_challenge();
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn check(mut command: Command) {
 #[tokio::test]
 async fn python_checks_receipts() {
     let mut python = Command::new(installed("venv/bin/python"));
-    python.arg(script("verify.py"));
+    python.arg("-B").arg(script("verify.py"));
     check(python).await;
 }
 

@@ -29,7 +29,6 @@ async fn one_with_a_hook_a_tap_and_a_limit_keeps_them_too() {
             .on_error(|_| tower_mpp::upstream::Retry::No)
             .usage(tower_mpp::upstream::Usage::OpenAi)
             .max_calls(100)
-            .http1_only()
             .build()
             .unwrap()
     })

@@ -13,6 +13,7 @@ mod pool;
 mod provider;
 mod retries;
 mod shop;
+mod stalls;
 mod streams;
 mod usage;
 mod wrong;

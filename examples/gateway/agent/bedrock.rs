@@ -1,14 +1,11 @@
 //! Amazon Bedrock as the provider. Where its credentials are is AWS's own matter: environment, profile, container or
 //! machine, in that order.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_bedrockruntime::{Client, config::ProvideCredentials as _};
-use tower_mpp::{
-    pricing::ModelOption,
-    upstream::bedrock::{self, Bedrock, BedrockModel},
-};
+use tower_mpp::upstream::bedrock::{self, Bedrock, BedrockModel};
 
 use super::{
     super::{config::ConfigError, settings::Place},
@@ -117,9 +114,8 @@ impl BedrockSettings {
             .idle_timeout(self.idle_timeout)
             .total_timeout(LONGEST)
             .max_request_bytes(MOST);
-        let models: BTreeSet<_> = menu.options().options().iter().map(ModelOption::bare_model).collect();
-        for model in models {
-            builder = builder.model(BedrockModel::new(model));
+        for option in menu.options().options() {
+            builder = builder.model(BedrockModel::new(option.asked_model()).name(option.bare_model()));
         }
         builder.build().map_err(|error| ConfigError::new(&self.place, error))
     }

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tower_mpp::{
     Merchant,
-    discovery::{Payment, Route, Service, Terms},
+    discovery::{Payment, Route, Service},
 };
 
 use super::{AgentSettings, CAPABILITIES, CATALOG, MESSAGES, QUOTE, SKILL, Stated, WELL_KNOWN, menu, reading::Reading};
@@ -17,7 +17,7 @@ pub(super) fn catalog(agent: &AgentSettings, merchant: &Merchant, state: &Stated
         "name": agent.well_known.merchant.name,
         "status": state.status,
         "test_mode": merchant.is_test_mode(),
-        "models": agent.menu.entries(),
+        "models": agent.menu.entries(&state.status),
         "routes": [
             {
                 "method": "POST", "path": MESSAGES, "paid": true, "prices": prices,
@@ -50,14 +50,12 @@ pub(super) fn sessions(agent: &AgentSettings, reading: &Reading) -> Value {
 
 /// The surface as a service of `/openapi.json`, `/llms.txt` and `/discover`.
 pub(crate) fn service(agent: &AgentSettings, merchant: &Merchant) -> Service {
-    let offers = agent.menu.options().live().flat_map(|option| {
-        let sentence = agent.menu.sentence(option);
-        merchant.offers(option.price.clone()).into_iter().map(move |offer| Terms::of(&offer, Some(&sentence)))
-    });
+    let prices = agent.menu.prices();
+    let sentence = format!("{}: {prices}", agent.description);
     let mut messages = Route::default();
     messages.method = Some(Method::POST);
     messages.path = MESSAGES.into();
-    messages.payment = Payment::Offers(offers.collect());
+    messages.payment = Payment::by_model(merchant, agent.menu.options(), Some(&sentence));
     messages.description = Some(agent.description.clone());
     messages.request_schema = Some(request(agent, true));
     messages.response_schema = Some(answer());
@@ -92,6 +90,10 @@ pub(crate) fn service(agent: &AgentSettings, merchant: &Merchant) -> Service {
 
 /// The body of a call. All of it is optional where only the price is asked for.
 fn request(agent: &AgentSettings, is_call: bool) -> Value {
+    let priced = format!(
+        "One of these ids; the names and aliases in {CATALOG} are understood too. A call costs: {}.",
+        agent.menu.prices()
+    );
     let names: Vec<_> = agent.menu.options().live().map(|option| option.id.as_str()).collect();
     let content = json!({"oneOf": [
         {"type": "string", "minLength": 1},
@@ -108,7 +110,7 @@ fn request(agent: &AgentSettings, is_call: bool) -> Value {
             "model": {
                 "type": "string",
                 "enum": names,
-                "description": "One of these ids; the names and aliases in /v1/catalog are understood too.",
+                "description": priced,
             },
             "max_tokens": {"type": "integer", "minimum": 1, "maximum": agent.max_tokens},
             "messages": {

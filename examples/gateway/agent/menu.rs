@@ -68,17 +68,19 @@ impl Menu {
         self.0.cards.iter().find(|card| card.id == option.id)
     }
 
+    /// What a body may say to get which model at which price, for people.
+    pub(super) fn prices(&self) -> String {
+        let of =
+            |option: &ModelOption| format!("{} {} ({}, {})", option.id, option.price, self.label(option), option.model);
+        self.0.options.live().map(of).collect::<Vec<_>>().join("; ")
+    }
+
     fn label<'a>(&'a self, option: &'a ModelOption) -> &'a str {
         self.card(option).and_then(|card| card.label.as_deref()).unwrap_or(&option.id)
     }
 
-    /// The id and the label of an option, with what it is: for people.
-    pub(super) fn sentence(&self, option: &ModelOption) -> String {
-        format!("{}: one call of {} ({})", option.id, self.label(option), option.model)
-    }
-
-    /// An option, as catalogues and quotes show it.
-    pub(super) fn entry(&self, option: &ModelOption) -> Map<String, Value> {
+    /// An option, as catalogues and quotes show it. `live` is what the discovery document says of whatever is sold.
+    pub(super) fn entry(&self, option: &ModelOption, live: &str) -> Map<String, Value> {
         let mut entry = Map::new();
         let mut add = |name: &str, value: Value| entry.insert(name.to_owned(), value);
         add("id", option.id.as_str().into());
@@ -94,7 +96,7 @@ impl Menu {
         if let Some(price) = card.and_then(|card| session_price(card).ok().flatten()) {
             add("session_price", money(&price));
         }
-        add("status", option.status.as_str().into());
+        add("status", if option.is_live() { live } else { option.status.as_str() }.into());
         if self.0.options.default().is_some_and(|default| default.id == option.id) {
             add("default", true.into());
         }
@@ -105,8 +107,8 @@ impl Menu {
     }
 
     /// Every option, sold or not.
-    pub(super) fn entries(&self) -> Vec<Value> {
-        self.0.options.options().iter().map(|option| self.entry(option).into()).collect()
+    pub(super) fn entries(&self, live: &str) -> Vec<Value> {
+        self.0.options.options().iter().map(|option| self.entry(option, live).into()).collect()
     }
 }
 

@@ -31,6 +31,10 @@ impl Pricing for Called {
         self.menu.options().known()
     }
 
+    fn is_by_resource(&self) -> bool {
+        self.menu.options().is_by_resource()
+    }
+
     fn quote_head(&self, _: &Parts) -> HeadQuote {
         HeadQuote::NeedsBody
     }
@@ -48,7 +52,7 @@ impl Called {
     /// Whether the call of a model could be passed on.
     pub(super) fn check(&self, option: &ModelOption, body: &[u8]) -> Result<(), Refused> {
         check(body, self.max_tokens)?;
-        match with_model(body, option.bare_model()) {
+        match with_model(body, option.asked_model()) {
             Some(body) => self.provider.check(&body),
             None => Ok(()),
         }

@@ -87,7 +87,7 @@ pub(super) fn router(
 
     let (well_known, reading) = documents(agent, merchant)?;
     let state = reading.stated();
-    let skill = Bytes::from(skill(agent, settings, merchant, &state).text());
+    let skill = Bytes::from(skill(agent, settings, foundation, &state).text());
     let catalog = listed::catalog(agent, merchant, &state);
     let capabilities = reading.capabilities();
     let quoting = Quoting {
@@ -106,9 +106,10 @@ pub(super) fn router(
         .route(CATALOG, get(move || async move { reading::json(&catalog) }))
         .route(CAPABILITIES, get(move || async move { reading::json(&capabilities) }))
         .route(SKILL, get(move || async move { reading::markdown(skill) }));
+    let well_known = reading::well_known(well_known)?;
     for path in [WELL_KNOWN, WELL_KNOWN_JSON] {
-        let document = well_known.clone();
-        router = router.route(path, get(move || async move { reading::well_known(&document) }));
+        let well_known = well_known.clone();
+        router = router.route(path, get(move |request| async move { reading::answer(&well_known, request) }));
     }
     Ok(router)
 }
@@ -122,7 +123,8 @@ fn sold(agent: &AgentSettings, foundation: &Foundation, body_limit: usize) -> Re
 
 fn provider(agent: &AgentSettings, foundation: &Foundation) -> Result<Provider, ConfigError> {
     let restart = || ConfigError::new(agent.at("provider"), "it is opened at the start: restart the gateway");
-    foundation.provider.clone().ok_or_else(restart)
+    let opened = foundation.provider.as_ref().filter(|provider| provider.name() == agent.menu.provider());
+    opened.cloned().ok_or_else(restart)
 }
 
 /// What stands before the call.
@@ -167,12 +169,20 @@ fn documents(agent: &AgentSettings, merchant: &Merchant) -> Result<(WellKnown, R
     Ok((make(&agent.well_known).map_err(wrong)?, Reading::new(&make(&in_full).map_err(wrong)?)?))
 }
 
-fn skill<'a>(agent: &'a AgentSettings, settings: &Settings, merchant: &'a Merchant, state: &'a Stated) -> Skill<'a> {
+fn skill<'a>(
+    agent: &'a AgentSettings,
+    settings: &Settings,
+    foundation: &'a Foundation,
+    state: &'a Stated,
+) -> Skill<'a> {
+    let merchant = &foundation.merchant;
     Skill {
         name: agent.well_known.merchant.name.as_deref().unwrap_or(merchant.realm().as_str()),
         merchant,
         menu: &agent.menu,
         state,
+        origin: &foundation.origin,
+        discovery: settings.discovery.is_some(),
         refunds: settings.refunds.is_on(),
         challenge_secs: settings.challenge_ttl.as_secs(),
         max_tokens: agent.max_tokens,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tower_mpp::{
-    pricing::Refused,
+    pricing::{ModelOption, Refused},
     receipt,
     upstream::{
         HttpUpstream, ServiceUpstream, Upstream, Usage,
@@ -166,7 +166,11 @@ impl AnthropicSettings {
         if let Some(key) = &self.key {
             builder = builder.header("x-api-key", key.as_bytes());
         }
-        builder.build().map_err(|error| ConfigError::new(&self.place, error))
+        let upstream = builder.build().map_err(|error| ConfigError::new(&self.place, error))?;
+        if self.key.is_some() && !upstream.is_safe_for_secrets() {
+            tracing::warn!(?upstream, "the key of the provider travels unencrypted");
+        }
+        Ok(upstream)
     }
 }
 
@@ -192,9 +196,17 @@ impl Provider {
         })
     }
 
+    /// Whether it sells an option under the name that clients read. Bedrock knows the ARNs of the start only.
+    pub(super) fn knows(&self, option: &ModelOption) -> bool {
+        let Some(bedrock) = &self.bedrock else { return true };
+        bedrock.name_of(option.asked_model()).is_some_and(|name| name == option.bare_model())
+    }
+
     /// For `/health`, which everybody may read.
     pub(super) fn health(&self) -> Value {
-        let status = if self.trouble.is_some() { "no_credentials" } else { "configured" };
+        // Credentials may come after the start.
+        let is_without = self.trouble.is_some() && !self.health.has_answered();
+        let status = if is_without { "no_credentials" } else { "configured" };
         json!({"status": status, "last_call": self.health.last_call()})
     }
 }

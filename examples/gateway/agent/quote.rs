@@ -85,7 +85,7 @@ impl Quoting {
             "test_mode": self.merchant.is_test_mode(),
             "realm": self.merchant.realm().as_str(),
             "route": {"method": "POST", "path": MESSAGES},
-            "model_option": self.called.menu.entry(option),
+            "model_option": self.called.menu.entry(option, &self.state.status),
             "price": menu::money(&option.price),
             "payment_methods": offers.iter().map(method).collect::<Vec<_>>(),
             "authorization_scheme": "Authorization: Payment",

@@ -1,10 +1,17 @@
 //! Documents that are read before anybody pays, and how they are answered.
 
-use axum::response::{IntoResponse as _, Response};
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use tower_mpp::{Clock as _, SystemClock, discovery::well_known::WellKnown};
+use tower_mpp::{
+    Clock as _, SystemClock,
+    discovery::{Catalog, Discovery, well_known::WellKnown},
+};
 
 use super::{super::config::ConfigError, super::problem::Problem, Stated};
 
@@ -52,10 +59,18 @@ pub(super) fn markdown(text: Bytes) -> Response {
     of_type("text/markdown; charset=utf-8", text)
 }
 
+/// The discovery document, over HTTP.
+pub(super) fn well_known(document: WellKnown) -> Result<Discovery, ConfigError> {
+    // Of what else is sold the gateway tells itself.
+    let alone = Discovery::new(&Catalog::new()).map_err(|error| ConfigError::new("well_known", error))?;
+    Ok(alone.well_known(document))
+}
+
 /// The discovery document as it is now.
-pub(super) fn well_known(document: &WellKnown) -> Response {
-    match document.document(SystemClock.now()) {
-        Some(document) => of_type("application/json", document),
+pub(super) fn answer(document: &Discovery, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    match document.try_answer(&head) {
+        Some(answer) => answer.map(Body::new),
         None => absent(),
     }
 }

@@ -120,6 +120,13 @@ impl AgentSettings {
         self.is_on().then(|| self.provider.look(&self.menu)).transpose()
     }
 
+    /// What of the models a provider that was opened for others cannot sell.
+    pub(crate) fn unknown_to(&self, provider: &Provider) -> Vec<String> {
+        let options = self.menu.options().options().iter().enumerate();
+        let unknown = options.filter(|(_, option)| option.is_live() && !provider.knows(option));
+        unknown.map(|(index, _)| format!("models[{index}].model")).collect()
+    }
+
     /// Where a field stands, for people.
     pub(super) fn at(&self, field: &str) -> String {
         format!("{}.{field}", self.place)

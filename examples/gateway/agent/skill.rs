@@ -12,6 +12,10 @@ pub(super) struct Skill<'a> {
     pub(super) merchant: &'a Merchant,
     pub(super) menu: &'a Menu,
     pub(super) state: &'a Stated,
+    /// Where the gateway is reached.
+    pub(super) origin: &'a str,
+    /// Whether there are documents for everybody beside those of this surface.
+    pub(super) discovery: bool,
     pub(super) refunds: bool,
     pub(super) challenge_secs: u64,
     pub(super) max_tokens: u64,
@@ -29,10 +33,7 @@ impl Skill<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let name = line(self.name);
-        let base = match self.merchant.realm() {
-            realm if realm.is_loopback() => format!("http://{realm}"),
-            realm => format!("https://{realm}"),
-        };
+        let base = self.origin;
         let model = self.menu.options().live().next().map_or("", |option| &option.id);
         writeln!(
             out,
@@ -106,13 +107,14 @@ impl Skill<'_> {
         };
         writeln!(out, "- {refunds}\n- Funded sessions are not live.\n")?;
         writeln!(out, "## Where to read more\n")?;
-        for (path, what) in [
+        let own = [
             (WELL_KNOWN, "the discovery document"),
             (CATALOG, "models, prices and routes"),
             (CAPABILITIES, "what is switched on"),
-            ("/openapi.json", "the routes, with schemas and prices"),
-            ("/llms.txt", "the same for language models"),
-        ] {
+        ];
+        let others =
+            [("/openapi.json", "the routes, with schemas and prices"), ("/llms.txt", "the same for language models")];
+        for (path, what) in own.into_iter().chain(others.into_iter().filter(|_| self.discovery)) {
             writeln!(out, "- `GET {path}`: {what}")?;
         }
         Ok(())

@@ -54,7 +54,7 @@ impl Upstream for Sold {
         if let Err(refused) = messages::check(&body, self.max_tokens) {
             return Ok(invalid(refused.status(), refused.detail()));
         }
-        let Some(body) = messages::with_model(&body, option.bare_model()) else {
+        let Some(body) = messages::with_model(&body, option.asked_model()) else {
             return Ok(invalid(StatusCode::BAD_REQUEST, "The body is no JSON object."));
         };
         if let Err(refused) = self.provider.check(&body) {
@@ -113,20 +113,30 @@ fn invalid(status: StatusCode, message: &str) -> Response<Body> {
     response
 }
 
+/// Some call was answered, and the last one was not.
+const ANSWERED: u8 = 1;
+const FAILED: u8 = 2;
+
 /// How the last call of a provider went.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health(Arc<AtomicU8>);
 
 impl Health {
     fn note(&self, is_well: bool) {
-        self.0.store(if is_well { 1 } else { 2 }, Relaxed);
+        let next = |was| Some(if is_well { ANSWERED } else { FAILED | (was & ANSWERED) });
+        let _ = self.0.fetch_update(Relaxed, Relaxed, next);
+    }
+
+    /// Whether it has answered since the start: then there are credentials.
+    pub(super) fn has_answered(&self) -> bool {
+        self.0.load(Relaxed) & ANSWERED != 0
     }
 
     /// `answered` or `failed`; nothing before the first call.
     pub(super) fn last_call(&self) -> Option<&'static str> {
         match self.0.load(Relaxed) {
             0 => None,
-            1 => Some("answered"),
+            ANSWERED => Some("answered"),
             _ => Some("failed"),
         }
     }

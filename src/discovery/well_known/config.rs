@@ -143,6 +143,8 @@ pub struct ModelCard {
     pub label: Option<String>,
     /// The model with its provider: `bedrock/us.amazon.nova-micro-v1:0`.
     pub model: String,
+    /// What clients read and ask for instead of what stands behind the slash of `model`. An ARN needs one.
+    pub name: Option<String>,
     /// Who runs it. What stands before the slash of `model` where there is none.
     pub provider: Option<String>,
     /// Other names by which clients may ask for it.
@@ -173,14 +175,35 @@ impl ModelCard {
     /// What it is called and what it costs.
     ///
     /// # Errors
-    /// When its price cannot be read.
+    /// When its price cannot be read, or its name would tell everybody the number of an account.
     pub fn option(&self) -> Result<ModelOption, Invalid> {
         let price = Price::fiat(&self.currency, &self.price);
         let price = price.map_err(|error| Invalid::new(format_args!("models.{}.price", self.id), error))?;
         let status = if self.disabled { ModelStatus::Disabled } else { ModelStatus::Live };
-        let option = ModelOption::new(&*self.id, &*self.model, price).status(status);
-        Ok(self.aliases.iter().fold(option, |option, alias| option.alias(alias)))
+        let (of, asked) = self.model.split_once('/').map_or(("", &*self.model), |(of, asked)| (of, asked));
+        let option = match self.name.as_deref() {
+            None => ModelOption::new(&*self.id, &*self.model, price),
+            Some("") => return Err(Invalid::new(format_args!("models.{}.name", self.id), "it is empty; remove it")),
+            Some(name) if of.is_empty() => ModelOption::new(&*self.id, name, price).upstream_model(asked),
+            Some(name) => ModelOption::new(&*self.id, format!("{of}/{name}"), price).upstream_model(asked),
+        };
+        let option = self.aliases.iter().fold(option.status(status), |option, alias| option.alias(alias));
+        is_for_everybody(&option)?;
+        Ok(option)
     }
+}
+
+/// An ARN holds the number of an account, and every name of an option is published.
+pub(super) fn is_for_everybody(option: &ModelOption) -> Result<(), Invalid> {
+    let is_arn = |name: &str| name.starts_with("arn:") || name.contains("/arn:");
+    let field = match () {
+        () if is_arn(&option.model) => "model",
+        () if is_arn(&option.id) => "id",
+        () if option.aliases.iter().any(|alias| is_arn(alias)) => "aliases",
+        () => return Ok(()),
+    };
+    let advice = "an ARN, which tells everybody the number of an account; give the model a name of yours for clients";
+    Err(Invalid::new(format_args!("models.{}.{field}", option.id), advice))
 }
 
 /// The price list that some cards are.

@@ -40,8 +40,8 @@ impl<'a> Document<'a> {
             stage => stage.as_str(),
         };
         let methods = sold::payment_methods(&routes, config, live, facts.merchant.is_test_mode())?;
-        let default = models.as_ref().and_then(Models::default).map(|model| &model.option.price);
-        let price = default.or_else(|| routes.first()?.price.as_ref());
+        let headline = models.as_ref().and_then(Models::headline).map(|model| &model.option.price);
+        let price = headline.or_else(|| routes.first()?.price.as_ref());
         let billing = config.provider_billing.as_ref().map(|card| models::billing(card, price, models.as_ref(), facts));
         Ok(Self { config, facts, models, routes, methods, billing, refunds: refunds(facts), live })
     }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Invalid, node::Node},
-    config::{ModelCard, ProviderBilling},
+    config::{ModelCard, ProviderBilling, is_for_everybody},
     facts::Facts,
 };
 use crate::{Price, pricing::ModelOption, protocol::Amount};
@@ -15,10 +15,13 @@ pub(super) struct Model<'a> {
     pub(super) session_price: Option<Price>,
 }
 
-/// The models that are sold, with the one that is meant when a request names none.
+/// The models that are sold.
 pub(super) struct Models<'a> {
     pub(super) all: Vec<Model<'a>>,
-    default: usize,
+    /// The one that is meant when a request names none. `None` when such a request is refused.
+    default: Option<usize>,
+    /// The one whose price stands where there is room for one.
+    headline: usize,
     /// Whether there are sessions to spend their session prices in.
     sessions: bool,
 }
@@ -45,6 +48,7 @@ impl<'a> Models<'a> {
         }
         let mut all = Vec::new();
         for option in options.options() {
+            is_for_everybody(option)?;
             if option.is_live() && facts.offers(option.price.clone(), "charge").is_empty() {
                 return Err(Invalid::new(
                     format_args!("models.{}.price", option.id),
@@ -59,21 +63,22 @@ impl<'a> Models<'a> {
             all.push(Model { option, card, session_price });
         }
         let default = options.default().and_then(|default| all.iter().position(|model| model.option == default));
-        let default = default.or_else(|| all.iter().position(|model| model.option.is_live()));
-        let Some(default) = default else {
+        let headline = default.or_else(|| all.iter().position(|model| model.option.is_live()));
+        let Some(headline) = headline else {
             return Err(Invalid::new("models", "none of them is live; a merchant that sells nothing is disabled"));
         };
-        Ok(Some(Self { all, default, sessions: facts.built.sessions }))
+        Ok(Some(Self { all, default, headline, sessions: facts.built.sessions }))
     }
 
-    pub(super) fn default(&self) -> Option<&Model<'a>> {
-        self.all.get(self.default)
+    /// The default one; the first that is sold where there is none.
+    pub(super) fn headline(&self) -> Option<&Model<'a>> {
+        self.all.get(self.headline)
     }
 
     pub(super) fn policy(&self) -> Node {
-        let default = self.default();
+        let default = self.default.and_then(|at| self.all.get(at));
         Node::object()
-            .with("provider", default.map(Model::provider))
+            .with("provider", self.headline().map(Model::provider))
             .with("arbitrary_models_allowed", false)
             .with("default_option_id", default.map(|model| &model.option.id))
             .with("default_model", default.map(|model| &model.option.model))
@@ -92,7 +97,7 @@ impl<'a> Models<'a> {
             with_price(node, "price_usd", &model.option.price)
                 .maybe("session_price_usd_per_call", self.in_session(model))
                 .with("status", status)
-                .maybe("default", (at == self.default).then_some(true))
+                .maybe("default", (Some(at) == self.default).then_some(true))
                 .maybe("description", card.and_then(|card| card.description.as_ref()))
         };
         Node::list(self.all.iter().enumerate().map(node))
@@ -158,7 +163,7 @@ pub(super) fn billing(
     models: Option<&Models<'_>>,
     facts: &Facts,
 ) -> Node {
-    let default = models.and_then(Models::default);
+    let headline = models.and_then(Models::headline);
     let lowest = models.and_then(Models::lowest).or(price).filter(|price| is_usd(price));
     let price = price.filter(|price| is_usd(price));
     let mut node = Node::object()
@@ -168,7 +173,7 @@ pub(super) fn billing(
         .maybe("price_usd_per_call", price.map(dollars))
         .maybe(
             "effective_session_price_usd_per_call",
-            models.zip(default).and_then(|(models, default)| models.in_session(default)),
+            models.zip(headline).and_then(|(models, headline)| models.in_session(headline)),
         )
         .maybe("direct_call_minimum_charge_usd", lowest.map(dollars));
     if let Some(price) = price {

@@ -50,7 +50,7 @@ impl Budget {
             let problem = "it has to be more than nothing and at most max_budget";
             return Err(Invalid::new("sessions.default_budget", problem));
         }
-        let call = models.and_then(|models| models.default()?.session_price.clone());
+        let call = models.and_then(|models| models.headline()?.session_price.clone());
         Ok(Self { default, max, call })
     }
 
@@ -129,7 +129,7 @@ fn call<'a>(
 ) -> Result<Route<'a>, Invalid> {
     let field = format!("routes.{method} {path}");
     let by_model = prices.is_none();
-    let prices = match (prices, models.and_then(Models::default)) {
+    let prices = match (prices, models.and_then(Models::headline)) {
         (Some(prices), _) => prices.clone(),
         (None, Some(model)) => model.option.price.clone().into(),
         (None, None) => return Err(Invalid::new(field, "it is priced by a model, and there are none")),
@@ -165,7 +165,7 @@ pub(super) fn payment_request(offer: &OfferTerms) -> Node {
 
 /// The offers of all routes.
 pub(super) fn offers(routes: &[Route<'_>], config: &Config, models: Option<&Models<'_>>, live: &str) -> Node {
-    let default = models.and_then(Models::default).map(|model| &model.option.id);
+    let default = models.and_then(Models::headline).map(|model| &model.option.id);
     let billing = config.provider_billing.as_ref();
     let node = |route: &Route<'_>, offer: &OfferTerms| {
         let text = route.card.and_then(|card| card.offer.as_ref().or(card.description.as_ref()));

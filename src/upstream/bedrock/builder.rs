@@ -317,11 +317,16 @@ impl Catalog {
         }
         // An ARN would call what is somebody's own, in a region of their choice.
         let id = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-        if self.any && asked.trim_start_matches("bedrock/").chars().all(id) && !asked.starts_with("arn:") {
+        let is_arn = asked.trim_start_matches("bedrock/").starts_with("arn:");
+        if self.any && !is_arn && asked.trim_start_matches("bedrock/").chars().all(id) {
             let mut model = BedrockModel::new(asked);
             model.id = self.profiles.id(&model.id);
             return Ok(model);
         }
-        Err(invalid(format!("model: {asked:?} is not offered here")))
+        // Whoever reads the answer may not be who wrote the ARN.
+        Err(match is_arn {
+            true => invalid("model: this ARN is not offered here"),
+            false => invalid(format!("model: {asked:?} is not offered here")),
+        })
     }
 }

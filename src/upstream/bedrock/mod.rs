@@ -155,6 +155,12 @@ impl Bedrock {
         }
     }
 
+    /// What a model is called in receipts, by any of the names that clients may ask for it by. `None` when calls of it
+    /// are refused here.
+    pub fn name_of(&self, model: &str) -> Option<String> {
+        self.catalog.find(Some(model)).ok().map(|model| model.name)
+    }
+
     /// Whether a body would be sent to Bedrock, and not be refused here: for whoever does not want to be paid for that.
     /// Nobody is asked, and Bedrock may refuse it all the same.
     ///
@@ -197,9 +203,11 @@ impl Bedrock {
         AnthropicError::new(AnthropicErrorKind::RequestTooLarge, message)
     }
 
+    /// A little before the deadline of the call, at which the service in front cuts the body off without a word.
     fn until(&self, call: &Call) -> Instant {
+        const TO_SAY_SO: Duration = Duration::from_millis(250);
         let own = after(self.limits.total);
-        call.deadline.map_or(own, |deadline| deadline.min(own))
+        call.deadline.map_or(own, |deadline| deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline).min(own))
     }
 
     async fn read(&self, body: Body, until: Instant) -> Result<bytes::Bytes, Failure> {

@@ -39,6 +39,13 @@ pub(super) enum Versions {
     Http2,
 }
 
+impl Versions {
+    /// How many calls may be at work at once, whatever is wanted.
+    fn most_calls(self) -> Option<usize> {
+        (self != Self::Http1).then_some(connect::MOST_STREAMS)
+    }
+}
+
 /// Collects what an [`HttpUpstream`] needs.
 #[must_use = "nothing happens until `build()`"]
 pub struct HttpUpstreamBuilder {
@@ -92,7 +99,7 @@ impl HttpUpstreamBuilder {
                 pool_idle: Duration::from_secs(60),
                 max_idle: 64,
             },
-            versions: Versions::Any,
+            versions: Versions::Http1,
             max_calls: None,
             provider: None,
             usage: None,
@@ -151,13 +158,16 @@ impl HttpUpstreamBuilder {
         self
     }
 
-    /// Speaks HTTP/1.1 only. By default TLS may agree on HTTP/2.
-    pub fn http1_only(mut self) -> Self {
-        self.versions = Versions::Http1;
+    /// Lets TLS agree on HTTP/2; without TLS it stays with HTTP/1.1, which is the default for all.
+    ///
+    /// All calls then share one connection, and so 100 may be at work at once at the most: of
+    /// [`max_calls`](Self::max_calls) and this the lower number holds.
+    pub fn http2(mut self) -> Self {
+        self.versions = Versions::Any;
         self
     }
 
-    /// Speaks HTTP/2 only, also without TLS (prior knowledge).
+    /// Speaks HTTP/2 only, also without TLS (prior knowledge). The same limit holds as for [`http2`](Self::http2).
     pub fn http2_only(mut self) -> Self {
         self.versions = Versions::Http2;
         self
@@ -249,6 +259,7 @@ impl HttpUpstreamBuilder {
             headers.insert(name, value);
         }
         let remove = self.remove.into_iter().map(|name| valid("remove_header", name)).collect::<Result<_, _>>()?;
+        let calls = [self.max_calls, self.versions.most_calls()].into_iter().flatten().min();
         let pool = connect::pool(self.versions, &limits)
             .map_err(|error| InvalidUpstream::new("base_url", format!("there is no TLS: {error}")))?;
         Ok(HttpUpstream {
@@ -258,7 +269,7 @@ impl HttpUpstreamBuilder {
             remove,
             limits,
             wants_trailers: self.versions == Versions::Http2,
-            room: self.max_calls.map(|calls| Arc::new(Semaphore::new(calls))),
+            room: calls.map(|calls| Arc::new(Semaphore::new(calls))),
             provider: self.provider,
             usage: self.usage,
             hook: self.hook,

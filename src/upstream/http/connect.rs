@@ -27,6 +27,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(20);
 
+/// All calls share one connection of HTTP/2. There is room in it for what this many of them have not read yet, so that
+/// a client that stops reading holds up nobody else; and providers take at least so many at once.
+pub(super) const MOST_STREAMS: usize = 100;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
+
 /// A pool of connections. It follows no redirects.
 pub(super) fn pool(versions: Versions, limits: &Limits) -> Result<Pool, rustls::Error> {
     let mut tcp = HttpConnector::new();
@@ -58,7 +64,8 @@ pub(super) fn pool(versions: Versions, limits: &Limits) -> Result<Pool, rustls::
         .pool_idle_timeout(limits.pool_idle)
         .pool_max_idle_per_host(limits.max_idle)
         .http2_only(versions == Versions::Http2)
-        .http2_adaptive_window(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PONG_WITHIN)
         .build(BoxCloneSyncService::new(connector)))

@@ -1,5 +1,6 @@
 //! What agents read and pay for: observed from outside, with a stand-in for Stripe and one for the provider.
 
+mod bedrock;
 mod documents;
 mod extras;
 mod keyed;

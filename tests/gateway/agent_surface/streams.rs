@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use http::{Request, header::AUTHORIZATION};
+use http::{
+    Request,
+    header::{AUTHORIZATION, TE},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::timeout;
+use tower_mpp::protocol::Receipt;
 
 use super::{MESSAGES, Shop, call};
 use crate::{harness::PATIENCE, support::Server};
@@ -37,6 +41,7 @@ async fn a_stream_is_charged_before_its_first_byte_and_receipted_at_its_end() {
     let pieces = shop.provider.streams();
     let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{}{MESSAGES}", shop.server.address)).header(AUTHORIZATION, &credential);
+    let request = request.header(TE, "trailers");
     let asked = client.request(request.body(Full::from(body)).unwrap());
     let asked = tokio::spawn(asked);
     // The money is there before the provider has said a word.
@@ -58,7 +63,7 @@ async fn a_stream_is_charged_before_its_first_byte_and_receipted_at_its_end() {
     pieces.send(STOP).unwrap();
     drop(pieces);
     let rest = timeout(PATIENCE, answer.into_body().collect()).await.unwrap().unwrap();
-    let trailers = rest.trailers().cloned();
+    let trailers = rest.trailers().cloned().expect("the final receipt behind the body");
     let rest = rest.to_bytes();
     let rest = std::str::from_utf8(&rest).unwrap();
     let (said, closing) = rest.split_once("event: payment-receipt\ndata: ").unwrap();
@@ -69,7 +74,12 @@ async fn a_stream_is_charged_before_its_first_byte_and_receipted_at_its_end() {
     assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&9.into(), &4.into()), "{receipt}");
     assert_eq!((&receipt["status"], &receipt["provider_status"]), (&"succeeded".into(), &200.into()));
     assert_eq!(receipt["payment"]["amount"], "50");
-    drop(trailers);
+    let of = |name: &str| trailers[name].to_str().unwrap();
+    let last = Receipt::parse(of("payment-receipt")).unwrap();
+    assert_eq!(last.extra["receiptUrl"], closing["receiptUrl"]);
+    assert_eq!(last.extra["receiptDigest"], of("payment-receipt-digest"));
+    assert_eq!(closing["receiptDigest"], of("payment-receipt-digest"));
+    assert_eq!(last.extra["receiptKid"], of("payment-receipt-kid"));
     assert_eq!((shop.stripe.charges().len(), shop.provider.calls().len()), (1, 1));
 }
 
