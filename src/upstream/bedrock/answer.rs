@@ -104,3 +104,32 @@ fn block(block: &ContentBlock) -> Result<Value, Failure> {
         _ => return Err(Failure::broken("unknown_content")),
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use aws_sdk_bedrockruntime::types::{ConversationRole, Message, ToolUseBlock};
+    use aws_smithy_types::Document;
+
+    use super::*;
+
+    fn answered(content: Vec<ContentBlock>) -> Value {
+        let message = Message::builder().role(ConversationRole::Assistant).set_content(Some(content)).build().unwrap();
+        let output = types::ConverseOutput::Message(message);
+        let output = ConverseOutput::builder().output(output).stop_reason(StopReason::EndTurn).build().unwrap();
+        let asked = Asked { model: "m".to_owned(), stop_sequences: Vec::new() };
+        super::message(&output, &asked).unwrap().0["content"].take()
+    }
+
+    #[test]
+    fn an_empty_text_is_left_out_because_it_could_not_be_sent_back() {
+        let text = |text: &str| ContentBlock::Text(text.to_owned());
+        let tool = ToolUseBlock::builder().tool_use_id("t1").name("f").input(Document::Object([].into())).build();
+        let tool = ContentBlock::ToolUse(tool.unwrap());
+        let used = json!({ "type": "tool_use", "id": "t1", "name": "f", "input": {} });
+        assert_eq!(answered(vec![text(""), tool, text("")]), json!([used]));
+        let said = |text: &str| json!({ "type": "text", "text": text });
+        assert_eq!(answered(vec![text("a"), text(""), text(" ")]), json!([said("a"), said(" ")]));
+        assert_eq!(answered(vec![text("")]), json!([]));
+    }
+}

@@ -276,3 +276,64 @@ impl Translate for ConverseSse {
         self.tokens
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use aws_sdk_bedrockruntime::types::{
+        ContentBlockDeltaEvent, ContentBlockStartEvent, ContentBlockStopEvent, MessageStopEvent, StopReason,
+        ToolUseBlockStart,
+    };
+
+    use super::*;
+
+    fn text(number: i32, text: &str) -> ConverseStreamOutput {
+        let delta = ContentBlockDelta::Text(text.to_owned());
+        let delta = ContentBlockDeltaEvent::builder().content_block_index(number).delta(delta).build();
+        ConverseStreamOutput::ContentBlockDelta(delta.unwrap())
+    }
+
+    fn ended(number: i32) -> ConverseStreamOutput {
+        ConverseStreamOutput::ContentBlockStop(
+            ContentBlockStopEvent::builder().content_block_index(number).build().unwrap(),
+        )
+    }
+
+    fn tool(number: i32) -> ConverseStreamOutput {
+        let tool = ToolUseBlockStart::builder().tool_use_id("t1").name("f").build().unwrap();
+        let start = ContentBlockStartEvent::builder().content_block_index(number);
+        let start = start.start(ContentBlockStart::ToolUse(tool)).build().unwrap();
+        ConverseStreamOutput::ContentBlockStart(start)
+    }
+
+    /// The blocks that begin, and how often one ends.
+    fn blocks(events: impl IntoIterator<Item = ConverseStreamOutput>) -> (Vec<(u64, String)>, usize) {
+        let mut sse = ConverseSse::new(Asked { model: "m".to_owned(), stop_sequences: Vec::new() });
+        let stopped = MessageStopEvent::builder().stop_reason(StopReason::EndTurn).build().unwrap();
+        for event in events.into_iter().chain([ConverseStreamOutput::MessageStop(stopped)]) {
+            sse.event(event).unwrap();
+        }
+        sse.end().unwrap();
+        let out = sse.take();
+        let data = out.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let of = |name: &'static str| events.iter().filter(move |event| event["type"] == name);
+        let begun = of("content_block_start").map(|event| {
+            let kind = event["content_block"]["type"].as_str().unwrap().to_owned();
+            (event["index"].as_u64().unwrap(), kind)
+        });
+        (begun.collect(), of("content_block_stop").count())
+    }
+
+    #[test]
+    fn an_empty_text_begins_no_block_because_it_could_not_be_sent_back() {
+        let one = |index, kind: &str| (index, kind.to_owned());
+        assert_eq!(blocks([text(0, ""), ended(0), tool(1), ended(1)]), (vec![one(0, "tool_use")], 1));
+        assert_eq!(blocks([text(0, ""), text(0, "a"), text(0, ""), ended(0)]), (vec![one(0, "text")], 1));
+        assert_eq!(
+            blocks([text(0, "a"), ended(0), text(1, ""), ended(1), tool(2), ended(2)]),
+            (vec![one(0, "text"), one(1, "tool_use")], 2)
+        );
+        assert_eq!(blocks([text(0, ""), ended(0)]), (vec![], 0));
+    }
+}

@@ -84,7 +84,8 @@ async fn money_for_a_call_that_its_api_has_refused_comes_back_when_the_rules_say
         (529, "redeliverable"),
     ] {
         shop.provider.fails_with(status);
-        let failed = shop.buy(&call("fast")).await;
+        let credential = shop.credential(&call("fast"), &format!("spt_ok{status}")).await;
+        let failed = shop.pay(&credential, &call("fast")).await;
         assert_eq!((failed.status.as_u16(), failed.header("payment-outcome")), (status, Some(outcome)), "{failed:?}");
         failed.assert_no_challenge();
     }
