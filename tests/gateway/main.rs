@@ -25,4 +25,5 @@ mod reload;
 mod restart;
 mod services;
 mod shutdown;
+mod spelling;
 mod startup;
