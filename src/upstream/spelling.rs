@@ -37,8 +37,15 @@ pub fn usual_path(path: &str) -> Option<String> {
 /// assert!(path_readings("/v1/%2567enerate;v=2/").unwrap().contains(&"/v1/generate".to_owned()));
 /// ```
 pub fn path_readings(path: &str) -> Option<Vec<String>> {
-    const CHANGES: [fn(&[u8]) -> Vec<u8>; 5] =
-        [without_inner_slashes, without_encoded_query, without_semicolons, without_spaces, without_ending];
+    // An ending may show only behind the rest, and be there no more when an encoded slash before it is undone.
+    const CHANGES: [fn(&[u8]) -> Vec<u8>; 6] = [
+        without_ending,
+        without_inner_slashes,
+        without_encoded_query,
+        without_semicolons,
+        without_spaces,
+        without_ending,
+    ];
     let mut decoded = decode_segments(path.as_bytes(), decode)?;
     let mut readings = vec![tidy(&decoded)];
     // As often as is looked for dot segments.
@@ -51,7 +58,7 @@ pub fn path_readings(path: &str) -> Option<Vec<String>> {
         decoded = again;
     }
     for change in CHANGES {
-        let changed: Vec<_> = readings.iter().map(|reading| change(reading)).collect();
+        let changed: Vec<_> = readings.iter().map(|reading| tidy(&change(reading))).collect();
         for reading in changed {
             if !readings.contains(&reading) {
                 readings.push(reading);
@@ -101,12 +108,11 @@ fn tidy(path: &[u8]) -> Vec<u8> {
 }
 
 fn without_inner_slashes(path: &[u8]) -> Vec<u8> {
-    let path: Vec<u8> = path.iter().map(|byte| if *byte == INNER_SLASH { b'/' } else { *byte }).collect();
-    tidy(&path)
+    path.iter().map(|byte| if *byte == INNER_SLASH { b'/' } else { *byte }).collect()
 }
 
 fn without_encoded_query(path: &[u8]) -> Vec<u8> {
-    tidy(path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default())
+    path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default().to_vec()
 }
 
 fn without_semicolons(path: &[u8]) -> Vec<u8> {

@@ -6,6 +6,8 @@
 mod gateway;
 #[path = "../support/programs.rs"]
 mod programs;
+#[path = "../support/spelling.rs"]
+mod respelled;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]

@@ -1,10 +1,13 @@
 //! The price of a route does not depend on how its path is spelled.
 
 use http::Method;
+use proptest::prelude::*;
 
 use crate::{
     harness::{gateway, pay},
     proxy::recorder,
+    respelled::{normalised, paths, steps},
+    support::challenge,
 };
 
 const ROUTES: &str = r#"
@@ -96,7 +99,7 @@ async fn plain_paths_and_those_that_nobody_reads_as_paid_ones_pass() {
 async fn a_form_by_accident_is_json_on_a_route_and_refused_by_a_service() {
     let (address, seen) = recorder(200, &[]).await;
     let routes = format!(
-        "[[routes]]\npath = \"/m\"\nprice_by_model = {{ cheap = \"0.01\", dear = \"1.00\" }}\n[[services]]\nid = \"svc\"\nupstream = \"http://{address}\"\n[services.routes]\n\"POST /m\" = {{ price_by_model = {{ cheap = \"0.01\", dear = \"1.00\" }} }}\n"
+        "[[routes]]\npath = \"/m\"\nprice_by_model = {{ cheap = \"0.01\", dear = \"1.00\" }}\n[[services]]\nid = \"svc\"\nurl = \"http://{address}\"\n[services.routes]\n\"POST /m\" = {{ price_by_model = {{ cheap = \"0.01\", dear = \"1.00\" }} }}\n"
     );
     let server = gateway(address, &routes).await;
     // What `curl -d` says of every body.
@@ -110,4 +113,45 @@ async fn a_form_by_accident_is_json_on_a_route_and_refused_by_a_service() {
         assert_eq!(pay(&server, Method::POST, path, body).await.0.status, 200);
         assert_eq!(seen.lock().unwrap().pop().unwrap().2["content-type"], "application/json", "{path}");
     }
+}
+
+fn is_paid_for(path: &str) -> bool {
+    match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["x"] | ["v1", "generate"] | ["v1", "named", "dear"] | ["v1", "whole", _, ..] => true,
+        ["v1", "items", id] => !id.is_empty(),
+        _ => false,
+    }
+}
+
+#[test]
+fn no_reading_of_a_path_is_cheaper_than_its_plain_spelling() {
+    let paid = ["/x", "/v1/generate", "/v1/named/dear", "/v1/items/{id}", "/v1/whole/{*rest}"];
+    let paid = paid.map(|path| format!("[[routes]]\npath = \"{path}\"\nprice = \"0.50\"\n")).concat();
+    let other =
+        "[[routes]]\npath = \"/v1/named/{name}\"\nprice = \"0.01\"\n[[routes]]\npath = \"/{*path}\"\nfree = true\n";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (address, seen) = runtime.block_on(recorder(200, &[]));
+    let server = runtime.block_on(gateway(address, &(paid + other)));
+    let read_as_paid = std::cell::Cell::new(0);
+    let property = |(path, steps): (String, Vec<u8>)| {
+        if !(0..=steps.len()).any(|done| is_paid_for(&normalised(&path, &steps[..done]))) {
+            return Ok(());
+        }
+        read_as_paid.set(read_as_paid.get() + 1);
+        let answer = runtime.block_on(server.get(&path));
+        let asked = std::mem::take(&mut *seen.lock().unwrap());
+        match answer.status.as_u16() {
+            400 | 404 => {}
+            402 => {
+                let request: serde_json::Value = challenge(&answer.headers).request_as().unwrap();
+                prop_assert_eq!(&request["amount"], "50", "{}", path);
+            }
+            status => prop_assert!(false, "{} was answered {}", path, status),
+        }
+        prop_assert!(asked.is_empty(), "{}", path);
+        Ok(())
+    };
+    let config = ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() };
+    proptest::test_runner::TestRunner::new(config).run(&(paths(), steps()), property).unwrap();
+    assert!(read_as_paid.get() > 500, "{} paths only", read_as_paid.get());
 }

@@ -12,6 +12,8 @@ mod media_types;
 mod own_vectors;
 mod paths;
 mod peers;
+#[path = "../support/spelling.rs"]
+mod respelled;
 mod shop;
 mod spelling;
 mod streams;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tower_mpp::proxy::{Proxy, Route};
 
 use crate::{
+    respelled::{normalised, paths, steps},
     shop::*,
     support::{Answer, call},
 };
@@ -150,32 +151,6 @@ fn a_route_for_head_behind_its_paid_get_is_refused_at_start() {
     assert!(error.contains("HEAD /x") && error.contains("GET /x"), "{error}");
 }
 
-/// What a normalising server does, written down a second time, one step at a time and in any order.
-fn normalised(path: &str, steps: &[u8]) -> String {
-    let mut path = path.to_owned();
-    for (index, step) in steps.iter().enumerate() {
-        path = match step {
-            // An ending is taken off once.
-            6 if steps[..index].contains(step) => path,
-            0 => path.replace("%67", "g").replace("%47", "G").replace("%3B", ";").replace("%2E", "."),
-            1 => path.replace("%2F", "/"),
-            2 => path.replace("%25", "%"),
-            3 => path.split('/').map(|part| part.split(';').next().unwrap()).collect::<Vec<_>>().join("/"),
-            4 => path.to_ascii_lowercase().replace("%2f", "%2F").replace("%3b", ";").replace("%2e", "."),
-            5 if path.len() > 1 => path.strip_suffix('/').unwrap_or(&path).to_owned(),
-            6 => path.strip_suffix(".json").unwrap_or(&path).to_owned(),
-            7 => path.replace("%20", " ").split('/').map(str::trim).collect::<Vec<_>>().join("/"),
-            _ => {
-                while path.contains("//") {
-                    path = path.replace("//", "/");
-                }
-                path
-            }
-        };
-    }
-    path
-}
-
 fn is_paid_for(method: &Method, path: &str) -> bool {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     match (method.as_str(), &parts[..]) {
@@ -191,44 +166,6 @@ fn no_reading_of_a_path_is_cheaper_than_its_plain_spelling() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (echo, rail) = (runtime.block_on(Echo::start()), Acme::new());
     let proxy = proxy(&echo, &rail);
-    let piece = prop::sample::select(vec![
-        "/",
-        "/",
-        "/",
-        "v1",
-        "V1",
-        "generate",
-        "%67enerate",
-        "%2567enerate",
-        "Generate",
-        "%2F",
-        "%252F",
-        "items",
-        "a",
-        "named",
-        "dear",
-        "whole",
-        "x",
-        "X",
-        ";",
-        ";v=1",
-        "%3B",
-        ".json",
-        "%2Ejson",
-        "%20",
-        ".x",
-    ]);
-    let paths = prop_oneof![
-        1 => prop::collection::vec(piece.clone(), 0..9).prop_map(|pieces| pieces.concat()),
-        4 => (
-            prop::sample::select(vec!["v1", "V1", "/v1", "v1;x", "v1%2F", "%20v1"]),
-            prop::sample::select(vec!["/", "//", "%2F", "%252F", "/;/"]),
-            prop::sample::select(vec!["generate", "%67enerate", "items/a", "named/dear", "Named/de%61r", "whole/a"]),
-            prop::collection::vec(piece, 0..3),
-        )
-            .prop_map(|(first, between, last, rest)| [first, between, last, &rest.concat()].concat()),
-    ];
-    let steps = prop::collection::vec(0..9_u8, 0..16);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 20_000,
         failure_persistence: None,
@@ -236,7 +173,6 @@ fn no_reading_of_a_path_is_cheaper_than_its_plain_spelling() {
     });
     let read_as_paid = std::cell::Cell::new(0);
     let property = |(path, steps, is_post): (String, Vec<u8>, bool)| {
-        let path = format!("/{path}");
         let method = if is_post { Method::POST } else { Method::GET };
         if !(0..=steps.len()).any(|done| is_paid_for(&method, &normalised(&path, &steps[..done]))) {
             return Ok(());
@@ -256,6 +192,6 @@ fn no_reading_of_a_path_is_cheaper_than_its_plain_spelling() {
         prop_assert!(asked.is_empty(), "{}", path);
         Ok(())
     };
-    runner.run(&(paths, steps, any::<bool>()), property).unwrap();
+    runner.run(&(paths(), steps(), any::<bool>()), property).unwrap();
     assert!(read_as_paid.get() > 1000, "{} paths only", read_as_paid.get());
 }
