@@ -152,6 +152,18 @@ fn a_body_in_a_content_encoding_is_415() {
 }
 
 #[test]
+fn a_form_is_refused_only_where_somebody_may_read_it_as_one() {
+    let form = Request::post("/").header("content-type", "application/x-www-form-urlencoded").body(()).unwrap();
+    let (form, _) = form.into_parts();
+    let body = named("fast");
+    // What `curl -d` says of every body.
+    assert_eq!(options().choose(&form, body.as_bytes()).unwrap().id, "fast");
+    let strict = options().json_only(true);
+    assert_eq!(strict.choose(&form, body.as_bytes()).unwrap_err().status(), 415);
+    assert_eq!(strict.choose(&head(), body.as_bytes()).unwrap().id, "fast");
+}
+
+#[test]
 fn a_refusal_lists_what_is_sold_and_repeats_nothing_of_the_request() {
     for body in [named("<script>secret"), named("old"), r#"{"secret":1}"#.to_owned()] {
         let refused = options().choose(&head(), body.as_bytes()).unwrap_err();

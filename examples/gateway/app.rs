@@ -149,9 +149,15 @@ pub(crate) fn router(settings: &Settings, foundation: &Foundation) -> Result<Rou
         }
         None => router.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is no such resource.") }),
     };
-    let mut router = router
-        .layer(middleware::from_fn(move |request, next| catalog::answer(documents.clone(), request, next)))
-        .layer(middleware::from_fn(paths::refuse_ambiguous));
+    let mut router =
+        router.layer(middleware::from_fn(move |request, next| catalog::answer(documents.clone(), request, next)));
+    if let Some(spellings) = paths::Spellings::of(settings).map(Arc::new) {
+        router = router.layer(middleware::from_fn(move |request, next| {
+            let spellings = Arc::clone(&spellings);
+            async move { paths::refuse_respelled(&spellings, request, next).await }
+        }));
+    }
+    router = router.layer(middleware::from_fn(paths::refuse_ambiguous));
     if let Some(origins) = &settings.cors {
         // Answers preflights, so outside of everything else.
         router = router.layer(

@@ -37,7 +37,7 @@ fn is_json(text: &str) -> bool {
         None => false,
     };
     is_named
-        && parts.all(|parameter| {
+        && parts.filter(|parameter| !parameter.is_empty()).all(|parameter| {
             let Some((name, value)) = parameter.split_once('=') else { return false };
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
             let is_other_charset = name.eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8");
@@ -71,6 +71,7 @@ mod tests {
             "application/json;charset=\"UTF-8\"",
             "application/vnd.api+json",
             "application/json; profile=x",
+            "application/json;",
         ] {
             assert_eq!(of(&[json]), MediaType::Json, "{json}");
         }
@@ -87,7 +88,6 @@ mod tests {
             "application/json; charset=utf-16",
             "application/json; charset=utf-8; charset=utf-7",
             "application/json; charset",
-            "application/json;",
             "multipart/form-data; boundary=application/json",
         ] {
             assert_eq!(of(&[other]), MediaType::Other, "{other}");

@@ -19,10 +19,11 @@ pub fn is_plain_path(path: &str) -> bool {
         if !has_plain_segments(&decoded) {
             return false;
         }
-        match decode(&decoded) {
-            Some(again) if again != decoded => decoded = again,
-            _ => break,
+        let again = decode_leniently(&decoded);
+        if again == decoded {
+            break;
         }
+        decoded = again;
     }
     true
 }
@@ -37,13 +38,30 @@ fn has_plain_segments(path: &[u8]) -> bool {
 
 /// Undoes percent-encoding, once; `None` when it is broken.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let hex = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let mut bytes = text.iter().copied();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(if byte == b'%' { hex(bytes.next())? * 16 + hex(bytes.next())? } else { byte });
+    let (decoded, is_whole) = decode_what_can_be(text);
+    is_whole.then_some(decoded)
+}
+
+/// The same for a text that has been decoded before, and may have a percent sign of its own: some servers leave that
+/// alone and decode the rest.
+pub(super) fn decode_leniently(text: &[u8]) -> Vec<u8> {
+    decode_what_can_be(text).0
+}
+
+fn decode_what_can_be(text: &[u8]) -> (Vec<u8>, bool) {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (mut decoded, mut is_whole) = (Vec::with_capacity(text.len()), true);
+    let mut rest = text;
+    while let [byte, behind @ ..] = rest {
+        let escaped = match behind {
+            [high, low, ..] if *byte == b'%' => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        is_whole &= *byte != b'%' || escaped.is_some();
+        decoded.push(escaped.map_or(*byte, |(high, low)| high * 16 + low));
+        rest = if escaped.is_some() { behind.get(2..).unwrap_or_default() } else { behind };
     }
-    Some(decoded)
+    (decoded, is_whole)
 }
 
 #[cfg(test)]
@@ -74,6 +92,8 @@ mod tests {
             "/%252e%252e/a",
             "/%25252e./a",
             "/a%255cb",
+            "/%252e%252e/100%25",
+            "/100%25/%25252e%25252e",
         ] {
             assert!(!is_plain_path(bad), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! Other spellings of a path, and what servers make of them.
 
-use super::path::decode;
+use super::path::{decode, decode_leniently};
 
 /// More than any path has that somebody has written by accident.
 const MOST: usize = 64;
@@ -18,7 +18,7 @@ const INNER_SLASH: u8 = 0;
 /// assert_eq!(usual_path("/v1/a%2fb%20").as_deref(), Some("/v1/a%2Fb%20"));
 /// ```
 pub fn usual_path(path: &str) -> Option<String> {
-    decode_segments(path.as_bytes()).map(|decoded| written(&tidy(&decoded)))
+    decode_segments(path.as_bytes(), decode).map(|decoded| written(&tidy(&decoded)))
 }
 
 /// Every path, in its [usual spelling](usual_path), for which some server may take this one; the first is the path
@@ -37,18 +37,28 @@ pub fn usual_path(path: &str) -> Option<String> {
 /// assert!(path_readings("/v1/%2567enerate;v=2/").unwrap().contains(&"/v1/generate".to_owned()));
 /// ```
 pub fn path_readings(path: &str) -> Option<Vec<String>> {
-    const CHANGES: [fn(&[u8]) -> Vec<u8>; 5] =
-        [without_inner_slashes, without_encoded_query, without_semicolons, without_spaces, without_ending];
-    let mut decoded = decode_segments(path.as_bytes())?;
+    // An ending may show only behind the rest, and be there no more when an encoded slash before it is undone.
+    const CHANGES: [fn(&[u8]) -> Vec<u8>; 6] = [
+        without_ending,
+        without_inner_slashes,
+        without_encoded_query,
+        without_semicolons,
+        without_spaces,
+        without_ending,
+    ];
+    let mut decoded = decode_segments(path.as_bytes(), decode)?;
     let mut readings = vec![tidy(&decoded)];
     // As often as is looked for dot segments.
     for _ in 0..3 {
-        let Some(again) = decode_segments(&decoded).filter(|again| *again != decoded) else { break };
+        let again = decode_segments(&decoded, |segment| Some(decode_leniently(segment)))?;
+        if again == decoded {
+            break;
+        }
         readings.push(tidy(&again));
         decoded = again;
     }
     for change in CHANGES {
-        let changed: Vec<_> = readings.iter().map(|reading| change(reading)).collect();
+        let changed: Vec<_> = readings.iter().map(|reading| tidy(&change(reading))).collect();
         for reading in changed {
             if !readings.contains(&reading) {
                 readings.push(reading);
@@ -66,13 +76,15 @@ pub fn path_readings(path: &str) -> Option<Vec<String>> {
 }
 
 /// Undoes percent-encoding, once, without making more segments.
-fn decode_segments(path: &[u8]) -> Option<Vec<u8>> {
+fn decode_segments(path: &[u8], decode: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     for (index, segment) in path.split(|byte| *byte == b'/').enumerate() {
         if index > 0 {
             decoded.push(b'/');
         }
-        let text = decode(segment).filter(|text| !text.contains(&INNER_SLASH))?;
+        let marks = |text: &[u8]| text.iter().filter(|byte| **byte == INNER_SLASH).count();
+        // A `%00` is none.
+        let text = decode(segment).filter(|text| marks(text) == marks(segment))?;
         decoded.extend(text.into_iter().map(|byte| if byte == b'/' { INNER_SLASH } else { byte }));
     }
     Some(decoded)
@@ -96,12 +108,11 @@ fn tidy(path: &[u8]) -> Vec<u8> {
 }
 
 fn without_inner_slashes(path: &[u8]) -> Vec<u8> {
-    let path: Vec<u8> = path.iter().map(|byte| if *byte == INNER_SLASH { b'/' } else { *byte }).collect();
-    tidy(&path)
+    path.iter().map(|byte| if *byte == INNER_SLASH { b'/' } else { *byte }).collect()
 }
 
 fn without_encoded_query(path: &[u8]) -> Vec<u8> {
-    tidy(path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default())
+    path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default().to_vec()
 }
 
 fn without_semicolons(path: &[u8]) -> Vec<u8> {
@@ -153,12 +164,14 @@ mod tests {
             "/v1/%67enerate",
             "/v1/%2567enerate",
             "/v1/%252567enerate",
+            "/v1/%2567enerate/%3F%2525",
             "/v1/generate/",
             "/v1/generate//",
             "//v1/generate",
             "/v1//generate",
             "/v1%2fgenerate",
             "/v1%252Fgenerate",
+            "/v1%2F%252Fgenerate",
             "/v1/generate%2F",
             "/v1/generate;x",
             "/v1;a=b/generate%3bx",
@@ -183,7 +196,7 @@ mod tests {
 
     #[test]
     fn dot_segments_behind_a_spelling_are_no_reading() {
-        for path in ["/a/..%20", "/a/%20../b", "/a/..%3Fx", "/a/.%20;x/b", "/%zz"] {
+        for path in ["/a/..%20", "/a/%20../b", "/a/..%3Fx", "/a/.%20;x/b", "/%zz", "/a%00b", "/a%2500b/"] {
             assert_eq!(path_readings(path), None, "{path}");
         }
     }

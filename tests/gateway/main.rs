@@ -6,6 +6,8 @@
 mod gateway;
 #[path = "../support/programs.rs"]
 mod programs;
+#[path = "../support/spelling.rs"]
+mod respelled;
 #[path = "../support/stripe.rs"]
 mod stripe;
 #[path = "../support/mod.rs"]
@@ -25,4 +27,5 @@ mod reload;
 mod restart;
 mod services;
 mod shutdown;
+mod spelling;
 mod startup;

@@ -8,10 +8,14 @@ mod credentials;
 mod faults;
 mod hooks;
 mod managing;
+mod media_types;
 mod own_vectors;
 mod paths;
 mod peers;
+#[path = "../support/spelling.rs"]
+mod respelled;
 mod shop;
+mod spelling;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -86,10 +86,14 @@ async fn http2_streams_that_end_early_end_one_call_only() {
 }
 
 #[tokio::test]
-async fn a_provider_without_http2_is_broken_and_was_not_paid() {
+async fn a_provider_without_http2_is_broken_and_the_payment_stays_good() {
     let provider = crate::provider::Provider::saying(&["HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"]).await;
     let shop = Shop::open(service(quick(provider.url()).http2_only())).await;
     let paid = shop.buy("/paid/a").await;
-    assert_eq!(paid.status, 502);
-    assert!(paid.outcome().is_some(), "{paid:?}");
+    assert_eq!((paid.status.as_u16(), paid.outcome()), (502, Some("redeliverable")), "{paid:?}");
+    assert!(!paid.headers.contains_key("payment-receipt"), "{paid:?}");
+    // Nothing was delivered, so it is neither spent nor charged again.
+    let again = shop.redeemed("/paid/a", &paid.credential).await;
+    assert_eq!((again.status.as_u16(), again.header("payment-outcome")), (502, Some("redeliverable")));
+    assert_eq!((shop.rail.settlements(), shop.rail.refunds()), (1, 0));
 }

@@ -24,7 +24,7 @@ use tower_mpp::{
 
 use crate::{
     provider::PATIENCE,
-    support::{Server, TestRail, builder, challenge, pay_with},
+    support::{Answer, Server, TestRail, builder, challenge, pay_with},
 };
 
 /// What it costs does not matter here.
@@ -124,13 +124,19 @@ impl Shop {
 
     /// Whether the credential buys nothing any more.
     pub async fn is_spent(&self, path: &str, credential: &HeaderValue) -> bool {
+        self.redeemed(path, credential).await.status == StatusCode::FORBIDDEN
+    }
+
+    /// What the credential buys when it is sent again.
+    pub async fn redeemed(&self, path: &str, credential: &HeaderValue) -> Answer {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             // While the end of the first call is being written, the credential is at work.
-            match self.server.get_paid(path, credential).await.status.as_u16() {
-                409 if Instant::now() < deadline => sleep(Duration::from_millis(20)).await,
-                status => return status == 403,
+            let answer = self.server.get_paid(path, credential).await;
+            if answer.status != StatusCode::CONFLICT || Instant::now() >= deadline {
+                return answer;
             }
+            sleep(Duration::from_millis(20)).await;
         }
     }
 }
