@@ -58,7 +58,9 @@ mod tests {
     fn of(values: &[&str]) -> MediaType {
         let values = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap()));
         let mut headers = HeaderMap::new();
-        values.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in values {
+            headers.append(name, value);
+        }
         MediaType::of(&headers)
     }
 

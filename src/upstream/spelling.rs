@@ -21,6 +21,9 @@ pub fn usual_path(path: &str) -> Option<String> {
     decode_segments(path.as_bytes(), decode).map(|decoded| written(&tidy(&decoded)))
 }
 
+/// Another reading of a path.
+type Change = fn(&[u8]) -> Vec<u8>;
+
 /// Every path, in its [usual spelling](usual_path), for which some server may take this one; the first is the path
 /// itself. `None` when there are too many of them, or one has dot segments: nobody should be asked for such a path.
 ///
@@ -38,7 +41,7 @@ pub fn usual_path(path: &str) -> Option<String> {
 /// ```
 pub fn path_readings(path: &str) -> Option<Vec<String>> {
     // An ending may show only behind the rest, and be there no more when an encoded slash before it is undone.
-    const CHANGES: [fn(&[u8]) -> Vec<u8>; 6] = [
+    const CHANGES: [Change; 6] = [
         without_ending,
         without_inner_slashes,
         without_encoded_query,

@@ -106,7 +106,7 @@ fn block(block: &ContentBlock) -> Result<Value, Failure> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use aws_sdk_bedrockruntime::types::{ConversationRole, Message, ToolUseBlock};
     use aws_smithy_types::Document;
