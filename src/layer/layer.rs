@@ -71,6 +71,9 @@ impl PaymentLayer {
     /// Adds to the scope of the challenges. A credential is good for one HTTP method and one concrete
     /// path of this merchant; use a label where one path is several resources, for instance on several
     /// hosts.
+    ///
+    /// Without one, two fixed prices for one path are the former and the present price of one resource: what was paid
+    /// at the one and not delivered is delivered at the other, without a second charge.
     pub fn scope(mut self, label: impl Into<String>) -> Self {
         self.route.label = Some(label.into().into());
         self
