@@ -8,6 +8,9 @@ const MOST: usize = 64;
 /// A slash that is part of a segment, `%2F`. Paths have no control characters.
 const INNER_SLASH: u8 = 0;
 
+/// What a server does to a path before it looks for its route.
+type Change = fn(&[u8]) -> Vec<u8>;
+
 /// A path in its usual spelling: nothing percent-encoded that need not be, no empty segments, no slash at the end.
 /// `None` when its percent-encoding is broken.
 ///
@@ -38,7 +41,7 @@ pub fn usual_path(path: &str) -> Option<String> {
 /// ```
 pub fn path_readings(path: &str) -> Option<Vec<String>> {
     // An ending may show only behind the rest, and be there no more when an encoded slash before it is undone.
-    const CHANGES: [fn(&[u8]) -> Vec<u8>; 6] = [
+    const CHANGES: [Change; 6] = [
         without_ending,
         without_inner_slashes,
         without_encoded_query,
