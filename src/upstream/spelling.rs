@@ -8,6 +8,9 @@ const MOST: usize = 64;
 /// A slash that is part of a segment, `%2F`. Paths have no control characters.
 const INNER_SLASH: u8 = 0;
 
+/// What a server does to a path before it looks for its route.
+type Change = fn(&[u8]) -> Vec<u8>;
+
 /// A path in its usual spelling: nothing percent-encoded that need not be, no empty segments, no slash at the end.
 /// `None` when its percent-encoding is broken.
 ///
@@ -126,12 +129,14 @@ fn without_spaces(path: &[u8]) -> Vec<u8> {
     each(path, <[u8]>::trim_ascii)
 }
 
-/// `/v1/items.json` and `/v1/items.` without the ending; the name of a file that begins with a dot is none.
+/// `/v1/items.json`, `/v1/items/.json` and `/v1/items.` without the ending; dots alone have none.
 fn without_ending(path: &[u8]) -> Vec<u8> {
     let end = path.iter().rposition(|byte| matches!(byte, b'.' | b'/')).unwrap_or_default();
     let (stem, ending) = path.split_at(end);
     let name = stem.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    if ending.starts_with(b".") && name.iter().any(|byte| *byte != b'.') { stem.to_vec() } else { path.to_vec() }
+    let is_whole = name.is_empty() && ending.len() > 1;
+    let has_ending = ending.starts_with(b".") && (is_whole || name.iter().any(|byte| *byte != b'.'));
+    if has_ending { stem.to_vec() } else { path.to_vec() }
 }
 
 /// With percent-encoding where it cannot be done without (RFC 3986, `pchar`).
@@ -183,6 +188,7 @@ mod tests {
             "/v1/%20generate%20",
             "/v1/generate.json",
             "/v1/generate.",
+            "/v1/generate/.json",
             "/v1//%67enerate;v=1.json%2f",
         ] {
             assert!(reads(path, "/v1/generate"), "{path}: {:?}", path_readings(path));
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_plain_path_has_one_reading() {
-        for path in ["/", "/v1/chat/completions", "/v1/a%20b", "/v1/%E2%82%AC", "/a:b@c+d", "/.well-known", "/..."] {
+        for path in ["/", "/v1/chat/completions", "/v1/a%20b", "/v1/%E2%82%AC", "/a:b@c+d", "/..."] {
             assert_eq!(path_readings(path).unwrap(), [path], "{path}");
         }
         assert!(reads("/v1/items/a%2fb", "/v1/items/a%2Fb") && reads("/v1/items/a%2fb", "/v1/items/a/b"));
