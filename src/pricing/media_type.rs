@@ -56,10 +56,9 @@ mod tests {
     use super::*;
 
     fn of(values: &[&str]) -> MediaType {
-        let values = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap()));
         let mut headers = HeaderMap::new();
-        for (name, value) in values {
-            headers.append(name, value);
+        for value in values {
+            headers.append(CONTENT_TYPE, value.parse().unwrap());
         }
         MediaType::of(&headers)
     }
