@@ -24,9 +24,6 @@ pub fn usual_path(path: &str) -> Option<String> {
     decode_segments(path.as_bytes(), decode).map(|decoded| written(&tidy(&decoded)))
 }
 
-/// Another reading of a path.
-type Change = fn(&[u8]) -> Vec<u8>;
-
 /// Every path, in its [usual spelling](usual_path), for which some server may take this one; the first is the path
 /// itself. `None` when there are too many of them, or one has dot segments: nobody should be asked for such a path.
 ///
