@@ -1,6 +1,8 @@
 //! What is sold here, told to agents before they ask: generated from the routes and services of the configuration
 //! and the merchant that charges for them.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::Request,
@@ -69,8 +71,8 @@ pub(super) fn documents(
     settings: &Settings,
     foundation: &Foundation,
     proxy: Option<&Proxy>,
-) -> Result<Vec<Discovery>, ConfigError> {
-    let Some(discovery) = &settings.discovery else { return Ok(Vec::new()) };
+) -> Result<Arc<[Discovery]>, ConfigError> {
+    let Some(discovery) = &settings.discovery else { return Ok(Arc::default()) };
     let made = |catalog: &Catalog| Discovery::new(catalog).map_err(|error| ConfigError::new(&discovery.place, error));
     let mut documents = vec![made(&catalog(discovery, settings, foundation, proxy)?)?];
     if let Some(proxy) = proxy.filter(|proxy| !proxy.catalog().base_path.is_empty()) {
@@ -80,11 +82,11 @@ pub(super) fn documents(
         below.services = services(settings, foundation, proxy)?;
         documents.push(made(&below)?);
     }
-    Ok(documents)
+    Ok(documents.into())
 }
 
 /// Answers what is asked about, and lets pass what is asked for.
-pub(super) async fn answer(documents: Vec<Discovery>, request: Request, next: Next) -> Response {
+pub(super) async fn answer(documents: Arc<[Discovery]>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     match documents.iter().find_map(|documents| documents.try_answer(&head)) {
         Some(answer) => answer.map(Body::new).into_response(),
