@@ -109,6 +109,39 @@ macro_rules! laws {
     };
 }
 
+/// `run` and `assert` of a suite: `$found` is what the check of `$law` has found; it may `continue` where the suite does
+/// not have what the law needs. `Law`, `Violation` and `Violations` are those of its module.
+macro_rules! runs {
+    ($suite:ident, $law:ident => $found:expr; $($note:literal)?) => {
+        /// Checks every law and lists those that do not hold.
+        ///
+        $(#[doc = $note] #[doc = ""])?
+        /// # Errors
+        /// [`Violations`], in order of [`Law`].
+        pub async fn run(&self) -> Result<(), Violations> {
+            let $suite = self;
+            let mut violations = Vec::new();
+            for $law in Law::ALL {
+                if let Err(found) = $found {
+                    violations.push(Violation::new(*$law, found));
+                }
+            }
+            if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
+        }
+
+        /// [`run`](Self::run), for a test.
+        ///
+        /// # Panics
+        /// When a law does not hold.
+        #[allow(clippy::panic)] // It is what a test asks for.
+        pub async fn assert(&self) {
+            if let Err(violations) = self.run().await {
+                panic!("{violations}");
+            }
+        }
+    };
+}
+
 /// The suite of a kind of store. `Lab`, `Law` and `BoxFuture` are those of its module.
 macro_rules! suite {
     ($store:ident; $doc:literal; new $new:literal; bounded $bounded:literal; starting_at $starting_at:literal;) => {
@@ -152,35 +185,16 @@ macro_rules! suite {
                 self
             }
 
-            /// Checks every law and lists those that do not hold.
-            ///
-            /// # Errors
-            /// [`Violations`], in order of [`Law`].
-            pub async fn run(&self) -> Result<(), Violations> {
-                use $crate::conformance::laws::Needs;
-                let mut violations = Vec::new();
-                for law in Law::ALL {
-                    let store = match (law.needs(), &self.bounded) {
-                        (Needs::Store, _) => (self.make)().await,
+            $crate::conformance::laws::runs! {
+                suite, law => {
+                    use $crate::conformance::laws::Needs;
+                    let store = match (law.needs(), &suite.bounded) {
+                        (Needs::Store, _) => (suite.make)().await,
                         (Needs::Bounded(_), Some(bounded)) => bounded().await,
                         (Needs::Bounded(_), None) => continue,
                     };
-                    if let Err(found) = law.check(&Lab::new(store, self.start)).await {
-                        violations.push(Violation::new(*law, found));
-                    }
-                }
-                if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
-            }
-
-            /// [`run`](Self::run), for a test.
-            ///
-            /// # Panics
-            /// When a law does not hold.
-            #[allow(clippy::panic)] // It is what a test asks for.
-            pub async fn assert(&self) {
-                if let Err(violations) = self.run().await {
-                    panic!("{violations}");
-                }
+                    law.check(&Lab::new(store, suite.start)).await
+                };
             }
         }
 
@@ -205,4 +219,5 @@ macro_rules! suite {
 }
 
 pub(super) use laws;
+pub(super) use runs;
 pub(super) use suite;

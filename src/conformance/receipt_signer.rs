@@ -21,7 +21,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::{
-    conformance::laws::{Checked, laws},
+    conformance::laws::{Checked, laws, runs},
     protocol::Visibility,
     receipt::{ReceiptBody, ReceiptSigner, Receipts, SigningAlgorithm, verify_receipt, verify_receipt_with_secret},
     store::MemoryReceiptStore,
@@ -64,30 +64,7 @@ impl Suite {
         self
     }
 
-    /// Checks every law and lists those that do not hold.
-    ///
-    /// # Errors
-    /// [`Violations`], in order of [`Law`].
-    pub async fn run(&self) -> Result<(), Violations> {
-        let mut violations = Vec::new();
-        for law in Law::ALL {
-            if let Err(found) = law.check(&self.0).await {
-                violations.push(Violation::new(*law, found));
-            }
-        }
-        if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
-    }
-
-    /// [`run`](Self::run), for a test.
-    ///
-    /// # Panics
-    /// When a law does not hold.
-    #[allow(clippy::panic)] // It is what a test asks for.
-    pub async fn assert(&self) {
-        if let Err(violations) = self.run().await {
-            panic!("{violations}");
-        }
-    }
+    runs! { suite, law => law.check(&suite.0).await; }
 }
 
 impl fmt::Debug for Suite {

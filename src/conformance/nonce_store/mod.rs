@@ -35,7 +35,12 @@ pub use self::{
     law::{Law, Violation, Violations},
     replicas::Replicas,
 };
-use crate::{Clock as _, SystemClock, conformance::laws::Needs, protocol::Timestamp, store::NonceStore};
+use crate::{
+    Clock as _, SystemClock,
+    conformance::laws::{Needs, runs},
+    protocol::Timestamp,
+    store::NonceStore,
+};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Make = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn NonceStore>> + Send + Sync>;
@@ -91,36 +96,16 @@ impl Suite {
         self
     }
 
-    /// Checks every law and lists those that do not hold.
-    ///
-    /// Within tokio the store is used on the caller's runtime, also from other threads.
-    ///
-    /// # Errors
-    /// [`Violations`], in order of [`Law`].
-    pub async fn run(&self) -> Result<(), Violations> {
-        let mut violations = Vec::new();
-        for law in Law::ALL {
-            let store = match (law.needs(), &self.bounded) {
-                (Needs::Store, _) => (self.make)().await,
+    runs! {
+        suite, law => {
+            let store = match (law.needs(), &suite.bounded) {
+                (Needs::Store, _) => (suite.make)().await,
                 (Needs::Bounded(capacity), Some(bounded)) => bounded(capacity).await,
                 (Needs::Bounded(_), None) => continue,
             };
-            if let Err(found) = law.check(&Lab::new(store, self.start)).await {
-                violations.push(Violation::new(*law, found));
-            }
-        }
-        if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
-    }
-
-    /// [`run`](Self::run), for a test.
-    ///
-    /// # Panics
-    /// When a law does not hold.
-    #[allow(clippy::panic)] // It is what a test asks for.
-    pub async fn assert(&self) {
-        if let Err(violations) = self.run().await {
-            panic!("{violations}");
-        }
+            law.check(&Lab::new(store, suite.start)).await
+        };
+        "Within tokio the store is used on the caller's runtime, also from other threads."
     }
 }
 

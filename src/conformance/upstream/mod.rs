@@ -24,7 +24,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use self::lab::Lab;
 pub use self::law::{Law, Violation, Violations};
-use crate::upstream::Upstream;
+use crate::{conformance::laws::runs, upstream::Upstream};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Make = Box<dyn Fn(String) -> BoxFuture<'static, Arc<dyn Upstream>> + Send + Sync>;
@@ -46,30 +46,7 @@ impl Suite {
         })))
     }
 
-    /// Checks every law and lists those that do not hold.
-    ///
-    /// # Errors
-    /// [`Violations`], in order of [`Law`].
-    pub async fn run(&self) -> Result<(), Violations> {
-        let mut violations = Vec::new();
-        for law in Law::ALL {
-            if let Err(found) = law.check(&self.0).await {
-                violations.push(Violation::new(*law, found));
-            }
-        }
-        if violations.is_empty() { Ok(()) } else { Err(Violations::new(violations)) }
-    }
-
-    /// [`run`](Self::run), for a test.
-    ///
-    /// # Panics
-    /// When a law does not hold.
-    #[allow(clippy::panic)] // It is what a test asks for.
-    pub async fn assert(&self) {
-        if let Err(violations) = self.run().await {
-            panic!("{violations}");
-        }
-    }
+    runs! { suite, law => law.check(&suite.0).await; }
 }
 
 impl fmt::Debug for Suite {
