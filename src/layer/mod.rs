@@ -23,6 +23,8 @@ mod service;
 
 #[cfg(feature = "axum")]
 pub use self::extract::NotCharged;
+#[cfg(feature = "proxy")]
+pub(crate) use self::route::declared_length;
 pub use self::{
     body::ResponseBody, future::ResponseFuture, layer::PaymentLayer, receipted::ReceiptHeader,
     request_body::RequestBody, service::Payment,

@@ -289,7 +289,7 @@ impl Route {
 }
 
 /// The length that the sender declares, or that the body is known to have at least.
-fn declared_length(head: &Parts, body: &impl Body) -> u64 {
+pub(crate) fn declared_length(head: &Parts, body: &impl Body) -> u64 {
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
     body.size_hint().lower().max(declared)
 }

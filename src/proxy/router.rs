@@ -12,11 +12,10 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE},
     request::Parts,
     uri::PathAndQuery,
 };
-use http_body::Body as _;
 use tower::ServiceExt as _;
 use tower_service::Service;
 
@@ -29,10 +28,10 @@ use super::{
 use crate::{
     discovery::{Catalog, Discovery},
     flow::Merchant,
-    layer::Payment,
+    layer::{Payment, declared_length},
     pricing::MediaType,
     protocol::{Problem, ProblemType},
-    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path, path_readings},
+    upstream::{Body, BoxError, MountedAt, UpstreamService, is_plain_path, path_readings, problem_answer},
 };
 
 pub(super) type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -270,9 +269,7 @@ impl Endpoint {
                 }
             }
         }
-        let declared =
-            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
-        if self.declared_limit.is_some_and(|limit| body.size_hint().lower().max(declared) > limit) {
+        if self.declared_limit.is_some_and(|limit| declared_length(&head, &body) > limit) {
             const DETAIL: &str = "The request body is larger than it may be.";
             return answer(problem(ProblemType::PayloadTooLarge, StatusCode::PAYLOAD_TOO_LARGE, DETAIL));
         }
@@ -316,12 +313,7 @@ fn options(allow: HeaderValue) -> Response<Body> {
 }
 
 pub(super) fn problem(kind: ProblemType, status: StatusCode, detail: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(Problem::new(kind, detail).status(status.as_u16()).to_json()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    problem_answer(&Problem::new(kind, detail).status(status.as_u16()))
 }
 
 impl<B> Service<Request<B>> for Proxy

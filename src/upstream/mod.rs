@@ -23,6 +23,7 @@ use ::http::{Request, Response};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+pub(crate) use self::service::problem_answer;
 pub use self::{
     body::{Body, BoxError},
     error::UpstreamError,

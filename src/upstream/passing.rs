@@ -66,7 +66,7 @@ impl http_body::Body for Asking {
 /// The call took longer than it may in all.
 #[derive(Debug, thiserror::Error)]
 #[error("the call took longer than it may in all")]
-struct Overdue;
+pub(super) struct Overdue;
 
 /// The body of an answer, on its way to the client: it ends at the deadline, and tells the report how far it came.
 pub(super) struct Answering {

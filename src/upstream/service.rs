@@ -185,15 +185,21 @@ fn refused(error: &UpstreamError, report: &Report) -> Response<Body> {
     if matches!(error, UpstreamError::Timeout) {
         report.timed_out();
     }
-    let mut response = Response::new(Body::from(error.problem().to_json()));
-    *response.status_mut() = error.status();
+    let mut response = problem_answer(&error.problem());
+    if matches!(error, UpstreamError::Busy) {
+        response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECS);
+    }
+    response.extensions_mut().insert(how_far(error, report));
+    response
+}
+
+/// An answer of ours, which nobody keeps.
+pub(crate) fn problem_answer(problem: &Problem) -> Response<Body> {
+    let mut response = Response::new(Body::from(problem.to_json()));
+    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if matches!(error, UpstreamError::Busy) {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECS);
-    }
-    response.extensions_mut().insert(how_far(error, report));
     response
 }
 

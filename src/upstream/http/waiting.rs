@@ -20,17 +20,12 @@ use tokio::{
 };
 
 use super::builder::Limits;
-use crate::upstream::{Body, BoxError, Report, UpstreamError, error::has_source};
+use crate::upstream::{Body, BoxError, Report, UpstreamError, error::has_source, passing::Overdue};
 
 /// The upstream has stopped in the middle of its answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream has sent nothing for {0:?}")]
 struct Idle(Duration);
-
-/// The answer took longer than the whole call may.
-#[derive(Debug, thiserror::Error)]
-#[error("the call took longer than it may in all")]
-struct Overdue;
 
 /// The client has stopped in the middle of its request.
 #[derive(Debug, thiserror::Error)]
